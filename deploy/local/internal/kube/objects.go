@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
@@ -26,8 +27,13 @@ func ParseObjects(data []byte) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", n, err)
 		}
+		converted, err := yaml.YAMLToJSON(document)
+		if err != nil {
+			return nil, fmt.Errorf("document %d: %w", n, err)
+		}
 		var content map[string]any
-		if err := yaml.Unmarshal(document, &content); err != nil {
+		// Unlike encoding/json, this makes int64 of whole numbers, as unstructured objects have them.
+		if err := utiljson.Unmarshal(converted, &content); err != nil {
 			return nil, fmt.Errorf("document %d: %w", n, err)
 		}
 		if len(content) == 0 {

@@ -21,10 +21,10 @@ func TestParseObjects(t *testing.T) {
 			text:  "# head\napiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: b}\n",
 			names: []string{"a", "b"},
 		},
-		"no kind":      {text: "apiVersion: v1\nmetadata: {name: a}\n", fails: true},
-		"no name":      {text: "apiVersion: v1\nkind: Namespace\n", fails: true},
-		"not YAML":     {text: "a: [", fails: true},
-		"not a object": {text: "- a\n", fails: true},
+		"no kind":       {text: "apiVersion: v1\nmetadata: {name: a}\n", fails: true},
+		"no name":       {text: "apiVersion: v1\nkind: Namespace\n", fails: true},
+		"not YAML":      {text: "a: [", fails: true},
+		"not an object": {text: "- a\n", fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects, err := ParseObjects([]byte(test.text))

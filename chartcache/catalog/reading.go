@@ -1,0 +1,151 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/ketches/helm-operator/chartcache/index"
+	"github.com/ketches/helm-operator/chartcache/upstream"
+)
+
+// maxDescribed bounds how many versions of a registry are looked at in one sync to see whether their tags moved; those
+// that were learned last come first.
+const maxDescribed = 100
+
+// reading is what a sync read from upstream, before it counts.
+type reading struct {
+	// unchanged says that upstream still holds what is served; nothing else is set then.
+	unchanged  bool
+	validators upstream.Validators
+	// temp is a generation in a temporary file (HTTP).
+	temp string
+	// tags is what a registry holds, and moves are the versions whose tags moved (OCI).
+	tags  map[string][]string
+	moves []move
+}
+
+// move says that a tag names another manifest than before.
+type move struct {
+	chart, version string
+	now            learned
+}
+
+// discard removes what is left of a temporary file.
+func (f *reading) discard() {
+	if f.temp != "" {
+		_ = os.Remove(f.temp)
+	}
+}
+
+// read asks upstream. What it returns must be discarded.
+func (j *job) read(ctx context.Context) (*reading, error) {
+	up, err := j.c.upstream(ctx, j.spec)
+	if err != nil {
+		return nil, err
+	}
+	listing, err := up.List(ctx, j.validators, j.known)
+	if err != nil {
+		return nil, fmt.Errorf("list repository %s: %w", j.r.source, err)
+	}
+	switch {
+	case listing.Unchanged:
+		return &reading{unchanged: true}, nil
+	case listing.Index != nil:
+		defer func() { _ = listing.Index.Close() }()
+		temp, err := j.c.store.build(func(b *index.Builder) error { return index.ReadHelm(listing.Index, b) })
+		if err != nil {
+			return nil, err
+		}
+		return &reading{validators: listing.Validators, temp: temp}, nil
+	default:
+		moves, err := j.findMoves(ctx, up, listing.Charts)
+		if err != nil {
+			return nil, err
+		}
+		tags := listing.Charts
+		if tags == nil {
+			tags = map[string][]string{}
+		}
+		return &reading{validators: listing.Validators, tags: tags, moves: moves}, nil
+	}
+}
+
+// upstream makes the client of a repository, with the credentials as they are now.
+func (c *Catalog) upstream(ctx context.Context, spec Spec) (upstream.Upstream, error) {
+	cfg := upstream.Config{
+		URL: spec.URL, PlainHTTP: spec.PlainHTTP, Limits: c.cfg.Limits.Upstream, Now: c.cfg.Now, UserAgent: c.cfg.UserAgent,
+	}
+	if spec.Credentials != nil {
+		credentials, err := spec.Credentials(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read credentials: %w", err)
+		}
+		cfg.Credentials = credentials
+	}
+	up, err := c.cfg.NewUpstream(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("prepare upstream: %w", err)
+	}
+	return up, nil
+}
+
+// findMoves looks whether tags moved whose digests were learned. The list of tags alone does not tell.
+func (j *job) findMoves(ctx context.Context, up upstream.Upstream, tags map[string][]string) ([]move, error) {
+	var moves []move
+	for _, o := range j.learnedAmong(tags) {
+		digest, manifest, created, err := up.Describe(ctx, upstream.Chart{Name: o.chart, Version: o.version})
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("describe chart %s: %w", o.chart, context.Cause(ctx))
+		}
+		// A manifest that cannot be read now is looked at again by the next sync; the repository itself did answer.
+		if err != nil || manifest == o.now.ManifestDigest {
+			continue
+		}
+		o.now = learned{Digest: digest, ManifestDigest: manifest, Created: created, LearnedAt: j.c.cfg.Now(), Moved: true}
+		moves = append(moves, o)
+	}
+	return moves, nil
+}
+
+// learnedAmong returns the listed versions whose digests were learned, those learned last first.
+func (j *job) learnedAmong(tags map[string][]string) []move {
+	var found []move
+	for chart, versions := range j.knowledge.Versions {
+		for version, l := range versions {
+			if slices.Contains(tags[chart], version) {
+				found = append(found, move{chart: chart, version: version, now: l})
+			}
+		}
+	}
+	slices.SortFunc(found, func(a, b move) int {
+		return cmp.Or(b.now.LearnedAt.Compare(a.now.LearnedAt), cmp.Compare(a.chart, b.chart), cmp.Compare(a.version, b.version))
+	})
+	return found[:min(len(found), maxDescribed)]
+}
+
+// build makes a generation in a temporary file and synchronises it.
+func (s store) build(fill func(*index.Builder) error) (temp string, err error) {
+	f, err := s.temp()
+	if err != nil {
+		return "", err
+	}
+	b := index.NewBuilder(f)
+	err = fill(b)
+	if err == nil {
+		_, _, err = b.Finish()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return "", fmt.Errorf("build index: %w", err)
+	}
+	return f.Name(), nil
+}

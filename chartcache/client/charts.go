@@ -1,0 +1,122 @@
+package client
+
+import (
+	"context"
+
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
+)
+
+// ListCharts returns summaries of the charts of a repository, ordered by name. Errors: *Error, such as
+// REPOSITORY_NOT_FOUND and REPOSITORY_NOT_SYNCED.
+func (c *Client) ListCharts(ctx context.Context, source Source, options ListChartsOptions) (ChartList, error) {
+	return restartExpired(func() (ChartList, error) {
+		var list ChartList
+		request := &chartcachev1.ListChartsRequest{
+			Source:      &chartcachev1.ListChartsRequest_Url{Url: source.URL},
+			Query:       options.Query,
+			MinRevision: revisionProto(options.MinRevision),
+		}
+		if source.URL == "" {
+			request.Source = &chartcachev1.ListChartsRequest_Repository{Repository: refOf(source)}
+		}
+		for {
+			request.PageSize = nextPageSize(options.Limit, len(list.Charts))
+			page, err := c.chartPage(ctx, request)
+			if err != nil {
+				return ChartList{}, err
+			}
+			for _, s := range page.GetCharts() {
+				list.Charts = append(list.Charts, summaryOf(s))
+			}
+			list.Revision, list.Stale = revisionOf(page.GetRevision()), page.GetStale()
+			request.PageToken = page.GetNextPageToken()
+			if request.PageToken == "" || full(options.Limit, len(list.Charts)) {
+				return list, nil
+			}
+		}
+	})
+}
+
+func (c *Client) chartPage(ctx context.Context, request *chartcachev1.ListChartsRequest) (*chartcachev1.ListChartsResponse, error) {
+	ctx, cancel := withTimeout(ctx, c.timeouts.List)
+	defer cancel()
+	page, err := c.rpc.ListCharts(ctx, request)
+	return page, errorOf(err)
+}
+
+// ListVersions returns the versions of a chart, newest first. Errors: *Error, such as CHART_NOT_FOUND and
+// CONSTRAINT_INVALID.
+func (c *Client) ListVersions(ctx context.Context, source Source, chart string, options ListVersionsOptions) (VersionList, error) {
+	return restartExpired(func() (VersionList, error) {
+		var list VersionList
+		request := &chartcachev1.ListVersionsRequest{
+			Source:             &chartcachev1.ListVersionsRequest_Url{Url: source.URL},
+			Chart:              chart,
+			MinRevision:        revisionProto(options.MinRevision),
+			Constraint:         options.Constraint,
+			IncludePrereleases: options.IncludePrereleases,
+		}
+		if source.URL == "" {
+			request.Source = &chartcachev1.ListVersionsRequest_Repository{Repository: refOf(source)}
+		}
+		for {
+			request.PageSize = nextPageSize(options.Limit, len(list.Versions))
+			page, err := c.versionPage(ctx, request)
+			if err != nil {
+				return VersionList{}, err
+			}
+			for _, v := range page.GetVersions() {
+				list.Versions = append(list.Versions, versionOf(v))
+			}
+			list.Revision, list.Stale = revisionOf(page.GetRevision()), page.GetStale()
+			request.PageToken = page.GetNextPageToken()
+			if request.PageToken == "" || full(options.Limit, len(list.Versions)) {
+				return list, nil
+			}
+		}
+	})
+}
+
+func (c *Client) versionPage(ctx context.Context, request *chartcachev1.ListVersionsRequest) (*chartcachev1.ListVersionsResponse, error) {
+	ctx, cancel := withTimeout(ctx, c.timeouts.List)
+	defer cancel()
+	page, err := c.rpc.ListVersions(ctx, request)
+	return page, errorOf(err)
+}
+
+// Resolve says which version and digest a request means now. Errors: *Error, such as CHART_NOT_FOUND,
+// VERSION_NOT_FOUND, CONSTRAINT_INVALID, and the reasons of a fetch where the digest has to be learned.
+func (c *Client) Resolve(ctx context.Context, request ChartRequest) (Resolved, error) {
+	ctx, cancel := withTimeout(ctx, c.timeouts.Resolve)
+	defer cancel()
+	p := &chartcachev1.ResolveVersionRequest{
+		Source:      &chartcachev1.ResolveVersionRequest_Url{Url: request.Source.URL},
+		Chart:       request.Chart,
+		Version:     request.Version,
+		Digest:      request.Digest,
+		MinRevision: revisionProto(request.MinRevision),
+	}
+	if request.Source.URL == "" {
+		p.Source = &chartcachev1.ResolveVersionRequest_Repository{Repository: refOf(request.Source)}
+	}
+	response, err := c.rpc.ResolveVersion(ctx, p)
+	if err != nil {
+		return Resolved{}, errorOf(err)
+	}
+	return Resolved{
+		Version:       versionOf(response.GetVersion()),
+		NewestVersion: response.GetNewestVersion(),
+		Revision:      revisionOf(response.GetRevision()),
+		Stale:         response.GetStale(),
+	}, nil
+}
+
+// nextPageSize asks for no more than what is missing to a limit; zero means no limit.
+func nextPageSize(limit, have int) int32 {
+	if limit <= 0 {
+		return pageSize
+	}
+	return int32(min(pageSize, max(limit-have, 1)))
+}
+
+func full(limit, have int) bool { return limit > 0 && have >= limit }

@@ -1,0 +1,171 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	"github.com/ketches/helm-operator/chartcache/catalog"
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
+)
+
+// fakeCatalog answers by functions.
+type fakeCatalog struct {
+	repositories func(namespace string) []catalog.State
+	repository   func(context.Context, catalog.Source) (catalog.State, error)
+	sync         func(context.Context, catalog.Source) (catalog.State, bool, error)
+	charts       func(catalog.Source, catalog.ChartQuery) (catalog.ChartList, error)
+	versions     func(catalog.Source, catalog.VersionQuery) (catalog.VersionList, error)
+	resolve      func(catalog.Source, catalog.ResolveQuery) (catalog.Resolved, error)
+	fetch        func(catalog.Source, catalog.Resolved) (Tarball, catalog.ChartInfo, error)
+	watch        func(token string) Subscription
+}
+
+func (f *fakeCatalog) Repositories(namespace string) []catalog.State {
+	return f.repositories(namespace)
+}
+
+func (f *fakeCatalog) Repository(ctx context.Context, s catalog.Source) (catalog.State, error) {
+	return f.repository(ctx, s)
+}
+
+func (f *fakeCatalog) Sync(ctx context.Context, s catalog.Source) (catalog.State, bool, error) {
+	return f.sync(ctx, s)
+}
+
+func (f *fakeCatalog) Charts(_ context.Context, s catalog.Source, q catalog.ChartQuery) (catalog.ChartList, error) {
+	return f.charts(s, q)
+}
+
+func (f *fakeCatalog) Versions(_ context.Context, s catalog.Source, q catalog.VersionQuery) (catalog.VersionList, error) {
+	return f.versions(s, q)
+}
+
+func (f *fakeCatalog) Resolve(_ context.Context, s catalog.Source, q catalog.ResolveQuery) (catalog.Resolved, error) {
+	return f.resolve(s, q)
+}
+
+func (f *fakeCatalog) Fetch(_ context.Context, s catalog.Source, r catalog.Resolved) (Tarball, catalog.ChartInfo, error) {
+	return f.fetch(s, r)
+}
+
+func (f *fakeCatalog) Watch(_ context.Context, token string) Subscription { return f.watch(token) }
+
+// events is a subscription that gives events and then an error, or waits for its context when there is none.
+type events struct {
+	all []catalog.Event
+	end error
+}
+
+func (e *events) Next(ctx context.Context) (catalog.Event, error) {
+	if len(e.all) > 0 {
+		next := e.all[0]
+		e.all = e.all[1:]
+		return next, nil
+	}
+	if e.end != nil {
+		return catalog.Event{}, e.end
+	}
+	<-ctx.Done()
+	return catalog.Event{}, context.Cause(ctx)
+}
+
+// tarball is bytes in memory that tell when they were closed.
+type tarball struct {
+	io.ReaderAt
+	closed chan struct{}
+}
+
+func newTarball(data []byte) *tarball {
+	return &tarball{ReaderAt: bytes.NewReader(data), closed: make(chan struct{})}
+}
+
+func (t *tarball) Close() error {
+	close(t.closed)
+	return nil
+}
+
+// fixture is a server over an in-memory connection.
+type fixture struct {
+	server *Server
+	conn   *grpc.ClientConn
+	client chartcachev1.ChartCacheServiceClient
+	logs   *syncBuffer
+
+	mu      sync.Mutex // guards reports, which calls append to
+	reports []CallReport
+}
+
+// syncBuffer is a buffer for concurrent use.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+func start(t *testing.T, c Catalog) *fixture {
+	t.Helper()
+	f := &fixture{logs: &syncBuffer{}}
+	f.server = New(Config{
+		Catalog: c,
+		Logger:  zerolog.New(f.logs).Level(zerolog.DebugLevel),
+		Observe: func(r CallReport) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.reports = append(f.reports, r)
+		},
+	})
+	listener := bufconn.Listen(1 << 20)
+	served := make(chan error, 1)
+	go func() { served <- f.server.Serve(listener) }()
+	conn, err := grpc.NewClient("passthrough:///memory",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	require.NoError(t, err)
+	f.conn, f.client = conn, chartcachev1.NewChartCacheServiceClient(conn)
+	t.Cleanup(func() {
+		require.NoError(t, conn.Close())
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		f.server.Stop(ctx)
+		require.NoError(t, <-served)
+	})
+	return f
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func named(namespace, name string) *chartcachev1.RepositoryRef {
+	return &chartcachev1.RepositoryRef{Namespace: namespace, Name: name}
+}
+
+func failure(reason chartcachev1.ErrorReason, message string) error {
+	return cacheerr.New(reason, "%s", message)
+}

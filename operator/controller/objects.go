@@ -1,0 +1,90 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	"github.com/ketches/helm-operator/operator/release"
+)
+
+// objects implements release.Objects by a client that reads from the manager's cache.
+type objects struct {
+	client client.Client
+	fresh  client.Reader // reads from the API server
+}
+
+func (o objects) PatchStatus(ctx context.Context, saved, draft *v1alpha1.HelmRelease) error {
+	return conflictOf(o.client.Status().Patch(ctx, draft, lockedPatch(saved)))
+}
+
+func (o objects) AddFinalizer(ctx context.Context, release *v1alpha1.HelmRelease) error {
+	saved := release.DeepCopy()
+	controllerutil.AddFinalizer(release, v1alpha1.ReleaseFinalizer)
+	return conflictOf(o.client.Patch(ctx, release, lockedPatch(saved)))
+}
+
+func (o objects) RemoveFinalizer(ctx context.Context, release *v1alpha1.HelmRelease) error {
+	saved := release.DeepCopy()
+	controllerutil.RemoveFinalizer(release, v1alpha1.ReleaseFinalizer)
+	return conflictOf(o.client.Patch(ctx, release, lockedPatch(saved)))
+}
+
+func (o objects) Fresh(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, error) {
+	release := &v1alpha1.HelmRelease{}
+	return release, o.fresh.Get(ctx, key, release)
+}
+
+func (o objects) Repository(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRepository, bool, error) {
+	repository := &v1alpha1.HelmRepository{}
+	err := o.client.Get(ctx, key, repository)
+	if apierrors.IsNotFound(err) {
+		return nil, false, nil
+	}
+	return repository, err == nil, err
+}
+
+func (o objects) Repositories(ctx context.Context, namespace string) ([]v1alpha1.HelmRepository, error) {
+	list := &v1alpha1.HelmRepositoryList{}
+	err := o.client.List(ctx, list, client.InNamespace(namespace))
+	return list.Items, err
+}
+
+func (o objects) OtherOwner(
+	ctx context.Context, self types.NamespacedName, target release.Target, hash string,
+) (types.NamespacedName, bool, error) {
+	lookups := []client.MatchingFields{{indexDeployed: target.String()}}
+	if hash != "" {
+		lookups = append(lookups, client.MatchingFields{indexOwner: hash})
+	}
+	for _, fields := range lookups {
+		list := &v1alpha1.HelmReleaseList{}
+		if err := o.client.List(ctx, list, fields); err != nil {
+			return types.NamespacedName{}, false, err
+		}
+		for i := range list.Items {
+			if key := client.ObjectKeyFromObject(&list.Items[i]); key != self {
+				return key, true, nil
+			}
+		}
+	}
+	return types.NamespacedName{}, false, nil
+}
+
+// lockedPatch patches what differs, and only if storage still holds saved.
+func lockedPatch(saved client.Object) client.Patch {
+	return client.MergeFromWithOptions(saved, client.MergeFromWithOptimisticLock{})
+}
+
+// conflictOf marks the error of a write to an object that has changed or is gone.
+func conflictOf(err error) error {
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return fmt.Errorf("%w: %w", release.ErrConflict, err)
+	}
+	return err
+}

@@ -1,0 +1,108 @@
+package helm
+
+import (
+	"errors"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/kube"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/cli-runtime/pkg/resource"
+)
+
+// What Helm writes on objects of a release.
+const (
+	managedByLabel        = "app.kubernetes.io/managed-by"
+	managedByHelm         = "Helm"
+	releaseNameAnnotation = "meta.helm.sh/release-name"
+	releaseNSAnnotation   = "meta.helm.sh/release-namespace"
+)
+
+// deleteCreated deletes the objects that a failed operation created. Those whose creation itself failed are not among
+// them: they have no UID from the server, and an object of that name is somebody else's.
+func (op *operation) deleteCreated() {
+	op.mu.Lock()
+	created := op.created
+	op.mu.Unlock()
+	made := created.Filter(func(info *resource.Info) bool {
+		accessor, err := meta.Accessor(info.Object)
+		return err == nil && accessor.GetUID() != ""
+	})
+	if len(made) == 0 {
+		return
+	}
+	if _, errs := op.kube.inner.Delete(made); len(errs) > 0 {
+		op.logFailure("Objects of the failed operation could not be deleted", errs...)
+	}
+}
+
+// leftovers returns the manifests of failed revisions that are newer than the deployed one, the revision except aside.
+// Helm compares a new revision with the deployed one only, so what they created stays for ever.
+func (op *operation) leftovers(history []Revision, except int) []string {
+	var manifests []string
+	for _, revision := range history {
+		if revision.Status == StatusDeployed {
+			break
+		}
+		if revision.Status != StatusFailed || revision.Revision == except {
+			continue
+		}
+		rls, err := op.config.Releases.Get(op.target.Name, revision.Revision)
+		if err != nil {
+			op.logFailure("Failed revision could not be read; what it created may stay", err)
+			continue
+		}
+		manifests = append(manifests, rls.Manifest)
+	}
+	return manifests
+}
+
+// prune deletes objects of earlier manifests that the new revision lacks, if they still say that they belong to the
+// release and do not ask to be kept.
+func (op *operation) prune(manifests []string) {
+	if len(manifests) == 0 || op.last == nil {
+		return
+	}
+	wanted, err := op.kube.Build(strings.NewReader(op.last.Manifest), true)
+	if err != nil {
+		op.logFailure("Objects of failed revisions stay", err)
+		return
+	}
+	for _, manifest := range manifests {
+		// Kinds that are unknown meanwhile are left out of what Build returns.
+		old, err := op.kube.Build(strings.NewReader(manifest), false)
+		if err != nil {
+			op.logFailure("Objects of a failed revision stay", err)
+			continue
+		}
+		extra := old.Difference(wanted).Filter(op.owns)
+		if len(extra) == 0 {
+			continue
+		}
+		if _, errs := op.kube.Delete(extra); len(errs) > 0 {
+			op.logFailure("Objects of a failed revision could not be deleted", errs...)
+		}
+	}
+}
+
+// owns reports whether the live object belongs to the release and may be deleted.
+func (op *operation) owns(info *resource.Info) bool {
+	if err := info.Get(); err != nil {
+		return false
+	}
+	accessor, err := meta.Accessor(info.Object)
+	if err != nil {
+		return false
+	}
+	annotations := accessor.GetAnnotations()
+	return accessor.GetLabels()[managedByLabel] == managedByHelm &&
+		annotations[releaseNameAnnotation] == op.target.Name &&
+		annotations[releaseNSAnnotation] == op.target.Namespace &&
+		annotations[kube.ResourcePolicyAnno] != kube.KeepPolicy
+}
+
+// logFailure logs errors that do not fail the action.
+func (op *operation) logFailure(message string, errs ...error) {
+	for _, err := range errs {
+		op.log.Error(errors.New(op.mask.text(describe(err))), message)
+	}
+}

@@ -1,0 +1,92 @@
+package helm
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+)
+
+// Config is what a Client needs.
+type Config struct {
+	// REST says where the cluster is. It is copied; its rate limit is ignored: the API server's own fairness governs.
+	REST *rest.Config
+	// Log gets Helm's own log lines at V(1). The zero value discards them.
+	Log logr.Logger
+	// Now is the clock; time.Now by default.
+	Now func() time.Time
+	// Poll is the longest pause between two looks at objects that are waited for; 2 seconds by default.
+	Poll time.Duration
+}
+
+// Client runs Helm actions in one cluster. All its methods may be called at the same time; the caller sees to it that
+// there is at most one action on a release.
+type Client struct {
+	log  logr.Logger
+	now  func() time.Time
+	poll time.Duration
+
+	rest      *rest.Config
+	kube      kubernetes.Interface
+	metadata  metadata.Interface
+	discovery discovery.CachedDiscoveryInterface
+	mapper    meta.RESTMapper
+	caps      *capabilitiesCache
+}
+
+// New returns a client. It makes no request.
+func New(cfg Config) (*Client, error) {
+	if cfg.REST == nil {
+		return nil, errors.New("helm client: no REST config given")
+	}
+	conf := rest.CopyConfig(cfg.REST)
+	conf.QPS = -1
+	conf.RateLimiter = nil
+
+	httpClient, err := rest.HTTPClientFor(conf)
+	if err != nil {
+		return nil, fmt.Errorf("helm client: make the HTTP client: %w", err)
+	}
+	clientset, err := kubernetes.NewForConfigAndClient(conf, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("helm client: make the Kubernetes client: %w", err)
+	}
+	metadataClient, err := metadata.NewForConfigAndClient(metadata.ConfigFor(conf), httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("helm client: make the metadata client: %w", err)
+	}
+
+	log := cfg.Log
+	if log.GetSink() == nil {
+		log = logr.Discard()
+	}
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	poll := cfg.Poll
+	if poll <= 0 {
+		poll = 2 * time.Second
+	}
+	cached := memory.NewMemCacheClient(clientset.Discovery())
+	return &Client{
+		log:       log,
+		now:       now,
+		poll:      poll,
+		rest:      conf,
+		kube:      clientset,
+		metadata:  metadataClient,
+		discovery: cached,
+		// The mapper invalidates the discovery cache itself when it does not know a kind.
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached),
+		caps:   &capabilitiesCache{discovery: cached, now: now},
+	}, nil
+}

@@ -1,0 +1,139 @@
+package helm
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+
+	rspb "helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// A record is a Secret of Helm's format: other tools read it, so nothing here is ours to choose.
+const (
+	recordType  corev1.SecretType = "helm.sh/release.v1"
+	recordData                    = "release"
+	recordOwner                   = "helm"
+
+	labelOwner    = "owner"
+	labelName     = "name"
+	labelStatus   = "status"
+	labelVersion  = "version"
+	labelCreated  = "createdAt"
+	labelModified = "modifiedAt"
+)
+
+const (
+	// maxRecord is how many bytes of data the API server takes in a Secret.
+	maxRecord = corev1.MaxSecretSize
+	// maxDecodedRecord bounds what a record may unpack to. A chart may have 100 MiB, and a record holds its files in base64.
+	maxDecodedRecord = 256 << 20
+)
+
+// recordKey is the name of the Secret of a revision.
+func recordKey(name string, revision int) string {
+	return fmt.Sprintf("%s.%s.v%d", storage.HelmStorageType, name, revision)
+}
+
+// encodeRecord returns the Secret of a release, without its resource version.
+func encodeRecord(namespace, key string, rls *rspb.Release, labels map[string]string) (*corev1.Secret, error) {
+	var buf bytes.Buffer
+	encoder := base64.NewEncoder(base64.StdEncoding, &buf)
+	// Helm asks for the best compression; the default one costs a fraction and every reader takes it.
+	zipper := gzip.NewWriter(encoder)
+	if err := json.NewEncoder(zipper).Encode(rls); err != nil {
+		return nil, fmt.Errorf("encode the release: %w", err)
+	}
+	if err := errors.Join(zipper.Close(), encoder.Close()); err != nil {
+		return nil, fmt.Errorf("compress the release: %w", err)
+	}
+	if buf.Len() > maxRecord {
+		return nil, fmt.Errorf("%w: chart, values and manifests take %d bytes compressed, and a Secret holds %d: "+
+			"leave files out of the chart, or split it", ErrRecordTooLarge, buf.Len(), maxRecord)
+	}
+	labels = withoutSystemLabels(labels)
+	labels[labelOwner] = recordOwner
+	labels[labelName] = rls.Name
+	labels[labelStatus] = rls.Info.Status.String()
+	labels[labelVersion] = strconv.Itoa(rls.Version)
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: key, Labels: labels},
+		Type:       recordType,
+		Data:       map[string][]byte{recordData: buf.Bytes()},
+	}, nil
+}
+
+// decodeRecord reads the release that the data of a Secret holds.
+func decodeRecord(data []byte) (*rspb.Release, error) {
+	raw, err := base64.StdEncoding.DecodeString(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("decode base64: %w", err)
+	}
+	// Records from before Helm compressed them are plain JSON.
+	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b, 0x08}) {
+		if raw, err = unzip(raw, maxDecodedRecord); err != nil {
+			return nil, err
+		}
+	}
+	rls := new(rspb.Release)
+	if err := json.Unmarshal(raw, rls); err != nil {
+		// The text of a JSON error may quote the record.
+		return nil, errors.New("the record is not JSON of a release")
+	}
+	if rls.Info == nil {
+		rls.Info = &rspb.Info{Status: rspb.StatusUnknown}
+	}
+	return rls, nil
+}
+
+// unzip returns the unpacked data, or an error when it is larger than limit.
+func unzip(data []byte, limit int64) ([]byte, error) {
+	reader, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("unpack the record: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(reader, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("unpack the record: %w", err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("unpack the record: it holds more than %d bytes", limit)
+	}
+	return raw, nil
+}
+
+// withoutSystemLabels returns a copy of labels without those that Helm keeps for itself; never nil.
+func withoutSystemLabels(labels map[string]string) map[string]string {
+	out := maps.Clone(labels)
+	if out == nil {
+		out = map[string]string{}
+	}
+	maps.DeleteFunc(out, func(key, _ string) bool { return slices.Contains(driver.GetSystemLabels(), key) })
+	return out
+}
+
+// revisionOf returns what the metadata of a record says, and false when it is not that of a record.
+func revisionOf(object metav1.Object) (Revision, bool) {
+	labels := object.GetLabels()
+	number, err := strconv.Atoi(labels[labelVersion])
+	if err != nil || number < 1 || labels[labelOwner] != recordOwner {
+		return Revision{}, false
+	}
+	return Revision{
+		Revision:        number,
+		Status:          Status(labels[labelStatus]),
+		Labels:          withoutSystemLabels(labels),
+		ResourceVersion: object.GetResourceVersion(),
+		Created:         object.GetCreationTimestamp().Time,
+	}, true
+}

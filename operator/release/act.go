@@ -1,0 +1,235 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	"github.com/ketches/helm-operator/operator/helm"
+)
+
+// act does what was decided. It returns when to look again, or again when there is more to do at once.
+func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Duration, again bool, err error) {
+	log.FromContext(ctx).V(1).Info("Decided", "action", d.Action, "because", d.Because)
+	switch d.Action {
+	case Wait: // the runner wakes the object
+		return p.settings.interval, false, p.save(ctx)
+	case Interrupt:
+		log.FromContext(ctx).Info("Interrupting the operation", "operation", f.Running.Type, "because", d.Because)
+		p.cfg.Runner.Interrupt(p.key, fmt.Errorf("%w: %s", ErrSuperseded, d.Because))
+		return p.settings.interval, false, p.save(ctx)
+	case Unlock:
+		return 0, true, p.unlock(ctx, f, d)
+	case Adopt:
+		p.adopt(ctx, f)
+		return 0, true, nil
+	case Finish:
+		return 0, false, p.letGo(ctx, d)
+	case Install, Upgrade, Rollback, Uninstall:
+		return p.start(ctx, f, d)
+	default:
+		p.conclude(f, d)
+		return p.lookAgain(f, d), false, p.save(ctx)
+	}
+}
+
+// lookAgain is the wait until the next look at a release that is left as it is.
+func (p *pass) lookAgain(f *Facts, d Decision) time.Duration {
+	if d.Action == Suspend {
+		return 0
+	}
+	if d.Until.IsZero() {
+		return p.settings.interval
+	}
+	return min(max(d.Until.Sub(f.Now), time.Second), p.settings.interval)
+}
+
+// conclude writes the conditions of a release that is left as it is.
+func (p *pass) conclude(f *Facts, d Decision) {
+	p.observed()
+	before := meta.FindStatusCondition(p.saved.Status.Conditions, v1alpha1.ConditionReady)
+	switch d.Action {
+	case Stay:
+		p.succeeded()
+	case Suspend:
+		p.set(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReleaseSuspended, messageSuspended)
+		p.set(v1alpha1.ConditionProgressing, metav1.ConditionFalse, v1alpha1.ReasonReleaseSuspended, messageSuspended)
+		p.setStalled(false, "", "")
+		if before == nil || before.Reason != v1alpha1.ReasonReleaseSuspended {
+			p.normal(v1alpha1.ReasonReleaseSuspended, messageSuspended)
+		}
+	case Hold, BackOff: // the failure had its event
+		p.troubled(d.Problem, true)
+	default:
+		p.troubled(d.Problem, !d.Problem.Temporary)
+		after := meta.FindStatusCondition(p.draft.Status.Conditions, v1alpha1.ConditionReady)
+		if before == nil || before.Status != after.Status || before.Reason != after.Reason || before.Message != after.Message {
+			p.warn(after.Reason, after.Message)
+		}
+	}
+}
+
+// observed notes that the status is about the spec as it is now.
+func (p *pass) observed() {
+	status := &p.draft.Status
+	fields := SourceFields(&p.draft.Spec.Chart)
+	if len(fields) > 1 && status.ObservedGeneration != p.draft.Generation {
+		p.warn(v1alpha1.ReasonConfigurationError,
+			fmt.Sprintf("spec.chart names several sources (%v); %s is used", fields, fields[0]))
+	}
+	status.ObservedGeneration = p.draft.Generation
+	// These fields of the original hold values, which may be secret.
+	status.LastAppliedConfiguration, status.OriginalValues = "", ""
+}
+
+// unlock marks a pending record as interrupted. Somebody who wrote it meanwhile makes no difference: the next look tells.
+func (p *pass) unlock(ctx context.Context, f *Facts, d Decision) error {
+	if f.Last != nil && f.Last.ID == f.Newest.Operation && f.Last.Phase == v1alpha1.OperationRunning {
+		// The status first: if the record were unlocked without it, the revision would look as if it had failed.
+		p.interrupted(*f.Last, f.Newest.Revision)
+		if err := p.save(ctx); err != nil {
+			return err
+		}
+	}
+	log.FromContext(ctx).Info("Unlocking a pending revision", "release", f.Target.String(), "revision", d.Revision, "because", d.Because)
+	err := p.cfg.Helm.MarkInterrupted(ctx, f.Target.Namespace, f.Target.Name, d.Revision, d.Because)
+	if errors.Is(err, helm.ErrConflict) || errors.Is(err, helm.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// adopt takes note of what is deployed.
+func (p *pass) adopt(ctx context.Context, f *Facts) {
+	status := &p.draft.Status
+	log.FromContext(ctx).Info("Adopted a release that is as it should be", "release", f.Target.String(), "revision", f.Newest.Revision)
+	status.AppliedDigest, status.DesiredDigest = f.Desired, f.Desired
+	p.noteChart()
+	p.pushHistory(v1alpha1.ReleaseRevision{
+		Revision: f.Newest.Revision, Status: statusDeployed, ChartVersion: p.chart.version.Version,
+		AppVersion: p.chart.version.AppVersion, Digest: f.Desired,
+	})
+	if deployed, ok := deployedTarget(p.draft); !ok || deployed != f.Target {
+		// So that the next look finds it to be ours; it also fills in the rest.
+		status.HelmRelease = &v1alpha1.HelmReleaseInfo{Namespace: f.Target.Namespace, Name: f.Target.Name, Revision: f.Newest.Revision}
+		p.normal(v1alpha1.ReasonInstallCompleted, fmt.Sprintf("Took over the Helm release %s, revision %d", f.Target, f.Newest.Revision))
+	}
+}
+
+// letGo removes the finalizer.
+func (p *pass) letGo(ctx context.Context, d Decision) error {
+	if err := p.save(ctx); err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("Letting the object go", "because", d.Because)
+	if err := p.cfg.Objects.RemoveFinalizer(ctx, p.draft); err != nil {
+		return err
+	}
+	p.Forget(p.key)
+	return nil
+}
+
+// start announces an operation in the status and runs it.
+func (p *pass) start(ctx context.Context, f *Facts, d Decision) (time.Duration, bool, error) {
+	if p.outcome != nil { // the runner holds one operation for an object, the one before included
+		if err := p.save(ctx); err != nil {
+			return 0, false, err
+		}
+	}
+	if !p.cfg.Runner.Reserve(p.key) { // the runner wakes the object when its turn comes
+		return p.settings.interval, false, p.save(ctx)
+	}
+	operation := p.announce(f, d)
+	if err := p.save(ctx); err != nil {
+		p.cfg.Runner.Return()
+		return 0, false, err
+	}
+	log.FromContext(ctx).Info("Starting a Helm operation", "operation", operation.Type, "release", f.Target.String(),
+		"revision", operation.Revision, "chart", p.chart.version.Version, "because", d.Because)
+	p.cfg.Runner.Run(p.key, operation, p.work(ctx, f, d, operation))
+	return p.settings.interval, false, nil
+}
+
+// announce writes the intent into the draft.
+func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
+	status := &p.draft.Status
+	operation := v1alpha1.ReleaseOperation{
+		ID: p.cfg.NewOperationID(), Phase: v1alpha1.OperationRunning, Digest: f.Desired,
+		StartedAt: metav1.NewTime(f.Now.Truncate(time.Second)),
+	}
+	if f.Newest != nil {
+		operation.Revision = f.Newest.Revision
+	}
+	chart := fmt.Sprintf("chart %s %s", p.draft.Spec.Chart.Name, p.chart.version.Version)
+	switch d.Action {
+	case Install:
+		operation.Type = v1alpha1.OperationInstall
+		operation.Message = fmt.Sprintf("Installing %s as %s (timeout %s)", chart, f.Target, p.settings.install.Timeout)
+	case Upgrade:
+		operation.Type = v1alpha1.OperationUpgrade
+		operation.Message = fmt.Sprintf("Upgrading to %s (timeout %s): %s", chart, p.settings.upgrade.Timeout, d.Because)
+		if status.ChartVersion == p.chart.version.Version && status.ChartDigest != "" && status.ChartDigest != p.chart.version.Digest {
+			operation.Message = fmt.Sprintf("Upgrading to %s (timeout %s): this version was published again with another content",
+				chart, p.settings.upgrade.Timeout)
+		}
+	case Rollback:
+		operation.Type, operation.Digest = v1alpha1.OperationRollback, p.digestOf(d.Revision)
+		operation.Message = fmt.Sprintf("rolling back to revision %d (timeout %s)", d.Revision, p.settings.rollback.Timeout)
+	case Uninstall:
+		operation.Type, operation.Digest = v1alpha1.OperationUninstall, ""
+		operation.Message = fmt.Sprintf("Uninstalling %s (timeout %s): %s", f.Target, p.settings.uninstall.Timeout, d.Because)
+	}
+	if d.Action != Uninstall {
+		operation.Revision++
+	}
+	if d.Action == Install || d.Action == Upgrade {
+		status.DesiredDigest = f.Desired
+		p.noteChart()
+		if p.wantForce != "" {
+			status.HandledForce = p.wantForce
+		}
+	}
+	if d.Action == Install {
+		// Names for the deletion, should this process not live to see the outcome.
+		status.HelmRelease = &v1alpha1.HelmReleaseInfo{
+			Namespace: f.Target.Namespace, Name: f.Target.Name, Revision: operation.Revision, Status: pendingPrefix + "install",
+		}
+	}
+	status.Operation = &operation
+	p.observed()
+	var because *Problem
+	if f.LastFailure != nil && f.Failures > 0 && (f.failedSame() || d.Action == Uninstall) {
+		because = &Problem{Reason: f.LastFailure.Reason, Message: f.LastFailure.Message}
+	}
+	p.progressing(startedReason(operation.Type), operation.Message, because)
+	if d.Action != Rollback { // RollbackSucceeded or RollbackFailed tells
+		p.normal(startedReason(operation.Type), operation.Message)
+	}
+	return operation
+}
+
+// noteChart writes the chart that should be deployed into the draft.
+func (p *pass) noteChart() {
+	status := &p.draft.Status
+	if p.chart.version.Digest == "" {
+		return
+	}
+	status.ChartVersion, status.ChartDigest = p.chart.version.Version, p.chart.version.Digest
+	status.LatestVersion = newerThan(p.chart.newestVersion, p.chart.version.Version)
+}
+
+// digestOf returns the desired digest that a revision deployed, as far as the status remembers.
+func (p *pass) digestOf(revision int) string {
+	for _, r := range p.draft.Status.History {
+		if r.Revision == revision {
+			return r.Digest
+		}
+	}
+	return ""
+}

@@ -1,0 +1,389 @@
+package release
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+)
+
+// Action is what a Decision does.
+type Action string
+
+// Actions. Install, Upgrade, Rollback and Uninstall start a Helm operation.
+const (
+	// Wait leaves everything as it is until the operation that runs here has ended.
+	Wait Action = "Wait"
+	// Interrupt ends the readiness wait of the operation that runs here.
+	Interrupt Action = "Interrupt"
+	// Block says what is wrong.
+	Block Action = "Block"
+	// Suspend says that nothing is done.
+	Suspend Action = "Suspend"
+	// Stay says that all is well.
+	Stay Action = "Stay"
+	// Hold waits for an edit or a request.
+	Hold Action = "Hold"
+	// BackOff waits for the time of the next try.
+	BackOff Action = "BackOff"
+	// Unlock marks a pending record as interrupted.
+	Unlock Action = "Unlock"
+	// Adopt notes that what is deployed is what should be.
+	Adopt Action = "Adopt"
+	// Install deploys for the first time.
+	Install Action = "Install"
+	// Upgrade deploys over what is there.
+	Upgrade Action = "Upgrade"
+	// Rollback goes back to a good revision.
+	Rollback Action = "Rollback"
+	// Uninstall removes the release.
+	Uninstall Action = "Uninstall"
+	// Finish lets the object go.
+	Finish Action = "Finish"
+)
+
+// Decision is what to do now.
+type Decision struct {
+	// Action to take.
+	Action Action
+	// Because says why, for logs and for the message of the operation.
+	Because string
+	// Problem that blocks, for Block, Hold and BackOff.
+	Problem *Problem
+	// Revision to roll back to, or to unlock.
+	Revision int
+	// Until is when to look again; zero means at the interval.
+	Until time.Time
+}
+
+// rule returns a decision, or false when it does not apply.
+type rule func(*Facts) (Decision, bool)
+
+// Decide says what to do. The first rule that applies wins; the last one always does.
+func Decide(f Facts) Decision {
+	for _, rule := range []rule{
+		running,
+		deleting,
+		suspended,
+		pendingOurs,
+		blocked,
+		elsewhere,
+		notOurs,
+		pendingOthers,
+		uninstalling,
+		absent,
+		forced,
+		rolledBack,
+		mustRollBack,
+		inSync,
+		adoptable,
+		unsure,
+		failedBefore,
+	} {
+		if decision, ok := rule(&f); ok {
+			return decision
+		}
+	}
+	return deploy(&f, Upgrade, whyUpgrade(&f))
+}
+
+// whyUpgrade says why what is deployed is not what should be.
+func whyUpgrade(f *Facts) string {
+	switch {
+	case f.Last != nil && f.Last.Phase == v1alpha1.OperationInterrupted:
+		return "the operation before was interrupted"
+	case f.Newest.is(statusFailed):
+		return "the newest revision failed"
+	case f.Applied == "":
+		return "it is not known whether what is deployed is what should be"
+	}
+	return "what should be deployed has changed"
+}
+
+// running waits for the operation that runs here, unless it works for something that is no longer wanted.
+func running(f *Facts) (Decision, bool) {
+	if f.Running == nil {
+		return Decision{}, false
+	}
+	wait := Decision{Action: Wait, Because: fmt.Sprintf("%s is running", f.Running.Type)}
+	switch {
+	case f.Running.Type == v1alpha1.OperationUninstall:
+		return wait, true
+	case f.Deleting:
+		return Decision{Action: Interrupt, Because: "the HelmRelease is being deleted"}, true
+	case f.Suspended, f.Problem != nil, f.ChartProblem != nil, f.Desired == "":
+		return wait, true
+	case f.Running.Type == v1alpha1.OperationRollback && f.Desired != f.FailedDigest,
+		f.Running.Type != v1alpha1.OperationRollback && f.Desired != f.Running.Digest:
+		return Decision{Action: Interrupt, Because: "superseded by a newer desired state"}, true
+	}
+	return wait, true
+}
+
+// deleting uninstalls what is ours and lets the object go when nothing of it is left.
+func deleting(f *Facts) (Decision, bool) {
+	if !f.Deleting {
+		return Decision{}, false
+	}
+	switch {
+	case f.Orphan:
+		return Decision{Action: Finish, Because: "the deletion policy is Orphan"}, true
+	case f.Newest.absent():
+		return Decision{Action: Finish, Because: "nothing is deployed"}, true
+	case f.Newest.Owner != Ours:
+		return Decision{Action: Finish, Because: "the Helm release is not of this HelmRelease"}, true
+	}
+	if f.Newest.pending() && !ours(f) {
+		if decision, wait := waitForOthers(f); wait {
+			return decision, true
+		}
+	}
+	if f.last(v1alpha1.OperationUninstall, v1alpha1.OperationFailed) && f.Now.Before(f.retryAt()) {
+		problem := failureProblem(f, v1alpha1.ReasonUninstallFailed)
+		problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
+		return Decision{Action: BackOff, Because: "the last uninstall failed", Problem: problem, Until: f.retryAt()}, true
+	}
+	return Decision{Action: Uninstall, Because: "the HelmRelease is being deleted"}, true
+}
+
+func suspended(f *Facts) (Decision, bool) {
+	return Decision{Action: Suspend, Because: "spec.suspend is set"}, f.Suspended
+}
+
+// ours reports that the newest record was written by the newest operation, and that nothing runs it any more. The
+// revision is compared, too, because `helm upgrade` copies the labels of the revision before.
+func ours(f *Facts) bool {
+	return f.Last != nil && f.Last.Phase != v1alpha1.OperationSucceeded &&
+		f.Newest.Operation == f.Last.ID && f.Newest.Revision == f.Last.Revision
+}
+
+// pendingOurs unlocks what this or an earlier process left when it was interrupted.
+func pendingOurs(f *Facts) (Decision, bool) {
+	if !f.Newest.pending() || !ours(f) {
+		return Decision{}, false
+	}
+	return Decision{Action: Unlock, Because: "the operation was interrupted", Revision: f.Newest.Revision}, true
+}
+
+// blocked says what is wrong with spec, values or chart when that leaves unknown what is wanted.
+func blocked(f *Facts) (Decision, bool) {
+	switch {
+	case f.Problem != nil:
+		return block(f, f.Problem), true
+	case f.ChartProblem != nil && f.Desired == "":
+		return block(f, f.ChartProblem), true
+	}
+	return Decision{}, false
+}
+
+// elsewhere refuses to leave behind, or to remove, what an edited name or namespace no longer names.
+func elsewhere(f *Facts) (Decision, bool) {
+	if f.Elsewhere == nil {
+		return Decision{}, false
+	}
+	return block(f, &Problem{
+		Reason: v1alpha1.ReasonConfigurationError, Stalled: true,
+		Message: fmt.Sprintf("the release is deployed as %s, but spec.release now names %s: release.onChange is Refuse; "+
+			"change name and namespace back, or uninstall %s first", *f.Elsewhere, f.Target, *f.Elsewhere),
+	}), true
+}
+
+// notOurs refuses a Helm release that somebody else made.
+func notOurs(f *Facts) (Decision, bool) {
+	switch {
+	case f.Newest.absent() || f.Newest.Owner == Ours:
+		return Decision{}, false
+	case f.Newest.Owner == OwnedByOther:
+		return block(f, &Problem{
+			Reason: v1alpha1.ReasonConfigurationError, Stalled: true,
+			Message: fmt.Sprintf("the Helm release %s belongs to the HelmRelease %s; two cannot own one", f.Target, f.Newest.OwnerName),
+		}), true
+	case !f.Adopt:
+		return block(f, &Problem{
+			Reason: v1alpha1.ReasonConfigurationError, Stalled: true,
+			Message: fmt.Sprintf("the Helm release %s exists and was not made by this HelmRelease; set release.adopt to Always "+
+				"to take it over", f.Target),
+		}), true
+	}
+	return Decision{}, false
+}
+
+// pendingOthers waits for someone else's operation and takes over when it takes too long.
+func pendingOthers(f *Facts) (Decision, bool) {
+	if !f.Newest.pending() {
+		return Decision{}, false
+	}
+	if decision, wait := waitForOthers(f); wait {
+		return decision, true
+	}
+	return Decision{Action: Unlock, Because: "an operation of someone else did not end in time", Revision: f.Newest.Revision}, true
+}
+
+// waitForOthers returns the decision to wait while someone else's operation has time left.
+func waitForOthers(f *Facts) (Decision, bool) {
+	until := f.Newest.Updated.Add(f.PendingTimeout)
+	if !f.Now.Before(until) {
+		return Decision{}, false
+	}
+	return Decision{
+		Action: Block, Because: "someone else's Helm operation is running", Until: until,
+		Problem: &Problem{
+			Reason: v1alpha1.ReasonDependencyNotReady, Temporary: true,
+			Message: fmt.Sprintf("another Helm operation works on %s (revision %d is %s); it is taken over if it has not ended by %s",
+				f.Target, f.Newest.Revision, f.Newest.Status, clock(until)),
+		},
+	}, true
+}
+
+// uninstalling finishes an uninstall that was cut off, so that the release can be installed again.
+func uninstalling(f *Facts) (Decision, bool) {
+	if !f.Newest.is(statusUninstalling) {
+		return Decision{}, false
+	}
+	if decision, wait := wait(f); wait {
+		return decision, true
+	}
+	return Decision{Action: Uninstall, Because: "an uninstall was cut off"}, true
+}
+
+// absent installs, also over the history that keepHistory left.
+func absent(f *Facts) (Decision, bool) {
+	if !f.Newest.absent() {
+		return Decision{}, false
+	}
+	if !f.Force {
+		if decision, wait := wait(f); wait {
+			return decision, true
+		}
+	}
+	return deploy(f, Install, "nothing is deployed"), true
+}
+
+// forced upgrades once because an annotation asks for it.
+func forced(f *Facts) (Decision, bool) {
+	if !f.Force {
+		return Decision{}, false
+	}
+	return deploy(f, Upgrade, "the force annotation asks for it"), true
+}
+
+// rolledBack holds what failed and was rolled back until something changes.
+func rolledBack(f *Facts) (Decision, bool) {
+	if !f.last(v1alpha1.OperationRollback, v1alpha1.OperationSucceeded) || !f.failedSame() {
+		return Decision{}, false
+	}
+	return Decision{
+		Action: Hold, Because: "what failed was rolled back and has not changed",
+		Problem: &Problem{Reason: v1alpha1.ReasonRolledBack, Stalled: true, Message: f.Last.Message},
+	}, true
+}
+
+// mustRollBack rolls back an upgrade that failed after it had written a revision, and tries a rollback again that did
+// not succeed.
+func mustRollBack(f *Facts) (Decision, bool) {
+	if !f.Rollback || !f.Newest.is(statusFailed) || !f.failedSame() {
+		return Decision{}, false
+	}
+	again := f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed, v1alpha1.OperationInterrupted)
+	first := f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision
+	switch {
+	case !first && !again:
+		return Decision{}, false
+	case f.RollbackTo == 0: // nothing to go back to, so the upgrade is tried again
+		return Decision{}, false
+	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed):
+		if decision, wait := wait(f); wait {
+			return decision, true
+		}
+	}
+	return Decision{Action: Rollback, Because: "the upgrade failed", Revision: f.RollbackTo}, true
+}
+
+// inSync leaves alone what is as it should be.
+func inSync(f *Facts) (Decision, bool) {
+	if !f.Newest.is(statusDeployed) || f.Applied == "" || f.Applied != f.Desired || f.AppliedRevision != f.Newest.Revision {
+		return Decision{}, false
+	}
+	return Decision{Action: Stay, Because: "what should be deployed is"}, true
+}
+
+// adoptable takes note of a deployed revision that already is what it should be but that the status does not know: one
+// of the original operator, of a restored backup, or of someone else where adopting is allowed.
+func adoptable(f *Facts) (Decision, bool) {
+	if !f.Newest.is(statusDeployed) || f.Applied != "" || !f.Newest.Equal || f.ChartProblem != nil {
+		return Decision{}, false
+	}
+	return Decision{Action: Adopt, Because: "what is deployed equals what should be"}, true
+}
+
+// unsure upgrades over revisions that somebody else wrote on top of ours, whatever they hold.
+func unsure(f *Facts) (Decision, bool) {
+	if !f.Newest.is(statusDeployed) || f.AppliedRevision == 0 || f.AppliedRevision == f.Newest.Revision ||
+		f.Applied != f.Desired || f.failedSame() {
+		return Decision{}, false
+	}
+	return deploy(f, Upgrade, fmt.Sprintf("revision %d was not deployed by this HelmRelease", f.Newest.Revision)), true
+}
+
+// failedBefore waits before the same thing is tried again.
+func failedBefore(f *Facts) (Decision, bool) {
+	if decision, wait := wait(f); wait {
+		return decision, true
+	}
+	if f.failedSame() {
+		return deploy(f, Upgrade, fmt.Sprintf("try %d after a failure", f.Failures+1)), true
+	}
+	return Decision{}, false
+}
+
+// wait returns the decision to wait, or to give up, when what should be done is what failed before.
+func wait(f *Facts) (Decision, bool) {
+	if !f.failedSame() || f.Failures == 0 {
+		return Decision{}, false
+	}
+	problem := failureProblem(f, v1alpha1.ReasonUpgradeFailed)
+	if f.RollbackProblem != "" {
+		problem.Message += "; not rolled back: " + f.RollbackProblem
+	}
+	if f.exhausted() {
+		problem.Stalled = true
+		problem.Message += fmt.Sprintf("; not tried again after %d failures (retry.limit): change the spec or set the annotation %s",
+			f.Failures, v1alpha1.RetryAnnotation)
+		return Decision{Action: Hold, Because: "no try is left", Problem: problem}, true
+	}
+	if until := f.retryAt(); f.Now.Before(until) {
+		if f.Failures > 1 {
+			problem.Message += fmt.Sprintf("; failed %d times", f.Failures)
+		}
+		problem.Message += "; next try at " + clock(until)
+		return Decision{Action: BackOff, Because: "it failed a short time ago", Problem: problem, Until: until}, true
+	}
+	return Decision{}, false
+}
+
+// deploy starts an operation that needs the chart, or says why the chart cannot be had.
+func deploy(f *Facts, action Action, because string) Decision {
+	if f.ChartProblem != nil {
+		return block(f, f.ChartProblem)
+	}
+	return Decision{Action: action, Because: because}
+}
+
+func block(f *Facts, problem *Problem) Decision {
+	decision := Decision{Action: Block, Because: problem.Reason, Problem: problem}
+	if problem.RetryAfter > 0 {
+		decision.Until = f.Now.Add(problem.RetryAfter)
+	}
+	return decision
+}
+
+// failureProblem is the last failure as a problem.
+func failureProblem(f *Facts, fallbackReason string) *Problem {
+	if f.LastFailure == nil {
+		return &Problem{Reason: fallbackReason, Message: "the last operation failed"}
+	}
+	return &Problem{Reason: f.LastFailure.Reason, Message: f.LastFailure.Message}
+}
+
+// clock spells a time in messages.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 MST") }

@@ -1,0 +1,23 @@
+package metrics
+
+import "sync"
+
+// hostSet bounds the number of hosts that get a label value of their own.
+type hostSet struct {
+	mu    sync.Mutex // guards known
+	known map[string]bool
+}
+
+// label returns the label value of a host.
+func (h *hostSet) label(host string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.known[host] {
+		return host
+	}
+	if len(h.known) >= maxHosts {
+		return "other"
+	}
+	h.known[host] = true
+	return host
+}

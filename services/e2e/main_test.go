@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// suite is the running stack, set once by TestMain before any test runs.
+var suite *stack
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	started, err := startStack(context.Background())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: start the local stack: %v\n", err)
+		return 1
+	}
+	suite = started
+	code := m.Run()
+	if code != 0 {
+		suite.printLogTails(os.Stderr)
+	}
+	if err := suite.stop(); err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: stop the local stack: %v\n", err)
+		return 1
+	}
+	return code
+}

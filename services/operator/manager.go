@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+)
+
+const (
+	// leaderElectionID names the Lease. The original's, so that the two never work side by side.
+	leaderElectionID = v1alpha1.GroupName
+	// managerStopTimeout is how long the controllers have to end. The operations that run are interrupted and their
+	// records unlocked in that time. Less than the whole process has.
+	managerStopTimeout = 20 * time.Second
+	// lastAppliedAnnotation repeats a whole spec, values included; nobody here reads it.
+	lastAppliedAnnotation = corev1.LastAppliedConfigAnnotation
+)
+
+// newManager prepares controller-runtime's manager. Probes and metrics are served by this process and not by it.
+func newManager(config *rest.Config, opts *options, log logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	stopTimeout := managerStopTimeout
+	manager, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: scheme,
+		Logger: log,
+		Cache: cache.Options{
+			DefaultTransform: stripObject,
+			// A read of a kind that nobody watches on purpose must not start an informer of, say, all Secrets.
+			ReaderFailOnMissingInformer: true,
+		},
+		Client: client.Options{Cache: &client.CacheOptions{
+			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Namespace{}, &corev1.ServiceAccount{}},
+		}},
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:        "0",
+		LeaderElection:                opts.leaderElect,
+		LeaderElectionID:              leaderElectionID,
+		LeaderElectionNamespace:       opts.leaderElectNamespace,
+		LeaderElectionReleaseOnCancel: true, // the process ends right after the manager
+		GracefulShutdownTimeout:       &stopTimeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the controllers: %w", err)
+	}
+	return manager, nil
+}
+
+// watchOwnKinds makes the informers of our kinds start with the cache and not with the controllers, so that a standby
+// replica is ready to take over.
+func watchOwnKinds(ctx context.Context, manager ctrl.Manager) error {
+	for _, object := range []client.Object{&v1alpha1.HelmRelease{}, &v1alpha1.HelmRepository{}} {
+		_, err := manager.GetCache().GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if meta.IsNoMatchError(err) {
+			return fmt.Errorf("the CustomResourceDefinitions are not installed: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("watch %T: %w", object, err)
+		}
+	}
+	return nil
+}
+
+// stripObject takes out of a cached object what nobody reads and what may be as large as the rest.
+func stripObject(in any) (any, error) {
+	object, err := meta.Accessor(in)
+	if err != nil {
+		return in, nil //nolint:nilerr // Not an object, but a mark that one was deleted: left alone.
+	}
+	object.SetManagedFields(nil)
+	if annotations := object.GetAnnotations(); annotations[lastAppliedAnnotation] != "" {
+		delete(annotations, lastAppliedAnnotation)
+		object.SetAnnotations(annotations)
+	}
+	return in, nil
+}

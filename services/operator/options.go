@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/ketches/helm-operator/services/internal/logging"
+)
+
+// options are the flags.
+type options struct {
+	chartcacheAddress string
+	kubeconfig        string
+
+	metricsAddress string
+	probeAddress   string
+
+	leaderElect          bool
+	leaderElectNamespace string
+
+	concurrentReconciles           int
+	concurrentOperations           int
+	denyCrossNamespaceRepositories bool
+
+	logging logging.Options
+}
+
+func (o *options) addFlags(set *pflag.FlagSet) {
+	set.StringVar(&o.chartcacheAddress, "chartcache-address", "chartcache:9090", "Address of chartcache's gRPC server: host:port, balanced over all addresses that the host resolves to, or a gRPC target such as unix:///run/chartcache.sock. In plaintext.")
+	set.StringVar(&o.kubeconfig, "kubeconfig", "", "Path of a kubeconfig file. Without it, the account of the Pod, or the files that kubectl uses.")
+
+	set.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "Address of /metrics; 0 turns it off.")
+	set.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
+
+	set.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding a Lease, so that of several replicas one works and the others stand by. Without it, there must be one replica only.")
+	set.StringVar(&o.leaderElectNamespace, "leader-election-namespace", "", "Namespace of the Lease. Without it, the namespace of the Pod; needed outside a cluster.")
+
+	set.IntVar(&o.concurrentReconciles, "concurrent-reconciles", 4, "Number of objects of each kind that are reconciled at the same time.")
+	set.IntVar(&o.concurrentOperations, "concurrent-operations", 50, "Number of Helm operations that run at the same time, those that wait for readiness included.")
+	set.BoolVar(&o.denyCrossNamespaceRepositories, "deny-cross-namespace-repositories", false, "Refuse a HelmRelease that names a HelmRepository of another namespace.")
+
+	o.logging.AddFlags(set)
+}
+
+// check says what is wrong with the flags, all of it.
+func (o *options) check() error {
+	var wrong []error
+	if o.chartcacheAddress == "" {
+		wrong = append(wrong, errors.New("--chartcache-address must not be empty"))
+	}
+	for _, positive := range []struct {
+		flag  string
+		value int
+	}{
+		{"concurrent-reconciles", o.concurrentReconciles},
+		{"concurrent-operations", o.concurrentOperations},
+	} {
+		if positive.value <= 0 {
+			wrong = append(wrong, fmt.Errorf("--%s must be more than 0", positive.flag))
+		}
+	}
+	return errors.Join(wrong...)
+}
