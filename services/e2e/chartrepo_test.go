@@ -7,11 +7,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -79,14 +81,15 @@ func (c chart) with(path, content string) chart {
 	return c
 }
 
-// tarball packages the chart.
+// tarball packages the chart; the same chart gives the same bytes.
 func (c chart) tarball(t *testing.T) []byte {
 	t.Helper()
 	var buffer bytes.Buffer
 	zipped := gzip.NewWriter(&buffer)
 	archive := tar.NewWriter(zipped)
 	files := c.with("Chart.yaml", fmt.Sprintf("apiVersion: v2\nname: %s\nversion: %s\nappVersion: \"1\"\n", c.name, c.version)).files
-	for path, content := range files {
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		content := files[path]
 		require.NoError(t, archive.WriteHeader(&tar.Header{Name: c.name + "/" + path, Mode: 0o644, Size: int64(len(content))}))
 		_, err := archive.Write([]byte(content))
 		require.NoError(t, err)
@@ -119,8 +122,9 @@ func newChartRepository(t *testing.T, charts ...chart) *chartRepository {
 // publish adds a chart with its true digest.
 func (r *chartRepository) publish(t *testing.T, c chart) {
 	t.Helper()
-	sum := sha256.Sum256(c.tarball(t))
-	r.publishAs(t, c, hex.EncodeToString(sum[:]), c.tarball(t))
+	body := c.tarball(t)
+	sum := sha256.Sum256(body)
+	r.publishAs(t, c, hex.EncodeToString(sum[:]), body)
 }
 
 // publishAs adds a chart with a digest and bytes that need not belong to it.

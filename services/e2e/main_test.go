@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // suite is the running stack, set once by TestMain before any test runs.
@@ -13,6 +16,7 @@ var suite *stack
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	log.SetLogger(logr.Discard()) // of the tests' own client
 	os.Exit(run(m))
 }
 
