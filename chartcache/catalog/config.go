@@ -103,9 +103,12 @@ func (c Config) withDefaults() Config {
 	if c.Metrics == nil {
 		c.Metrics = noMetrics{}
 	}
-	if c.Now == nil {
-		c.Now = time.Now
+	now := c.Now
+	if now == nil {
+		now = time.Now
 	}
+	// In UTC, a time reads the same before and after it was on disk.
+	c.Now = func() time.Time { return now().UTC() }
 	if c.After == nil {
 		c.After = time.After
 	}

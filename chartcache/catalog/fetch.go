@@ -31,11 +31,11 @@ func (c *Catalog) Fetch(ctx context.Context, source Source, resolved Resolved) (
 	if !ok || c.knowledgeOf(v.r).complete(listed).Digest != want.Digest {
 		return nil, ChartInfo{}, v.versionNotFound("it does not list chart %s %s with digest %s any more", want.Chart, want.Version, want.Digest)
 	}
-	reader, info, err := c.cached(v, want.Digest)
+	reader, info, err := c.cached(v.r, want.Digest)
 	hit := reader != nil
 	if err == nil && !hit {
 		if err = c.download(ctx, v, listed); err == nil {
-			reader, info, err = c.cached(v, want.Digest)
+			reader, info, err = c.cached(v.r, want.Digest)
 		}
 	}
 	if err != nil {
@@ -51,8 +51,8 @@ func (c *Catalog) Fetch(ctx context.Context, source Source, resolved Resolved) (
 }
 
 // cached opens a tarball that this repository itself gave before; nil when it has to be downloaded.
-func (c *Catalog) cached(v *view, digest string) (*blob.Reader, ChartInfo, error) {
-	known, ok := c.knowledgeOf(v.r).Downloads[digest]
+func (c *Catalog) cached(r *repository, digest string) (*blob.Reader, ChartInfo, error) {
+	known, ok := c.knowledgeOf(r).Downloads[digest]
 	if !ok {
 		return nil, ChartInfo{}, nil
 	}
@@ -68,6 +68,17 @@ func (c *Catalog) cached(v *view, digest string) (*blob.Reader, ChartInfo, error
 	}, nil
 }
 
+// isCached reports whether the tarball of an entry would be found by cached.
+func (c *Catalog) isCached(r *repository, listed index.Entry) (bool, error) {
+	reader, _, err := c.cached(r, c.knowledgeOf(r).complete(listed).Digest)
+	if reader == nil {
+		return false, err
+	}
+	// It was only read.
+	_ = reader.Close()
+	return true, nil
+}
+
 // download downloads a tarball, once for all who want it, and remembers what it learned.
 func (c *Catalog) download(ctx context.Context, v *view, listed index.Entry) error {
 	r, spec, place := v.r, v.spec, v.place
@@ -77,6 +88,10 @@ func (c *Catalog) download(ctx context.Context, v *view, listed index.Entry) err
 			defer func() { <-c.downloads }()
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+		// The caller may have looked just before the download of another one ended.
+		if done, err := c.isCached(r, listed); done || err != nil {
+			return err
 		}
 		if err := c.mayDownload(r); err != nil {
 			return err
@@ -172,11 +187,15 @@ func (e *edit) remember(listed index.Entry, got transferred) {
 func (c *Catalog) describe(ctx context.Context, v *view, listed index.Entry) error {
 	r, spec, place := v.r, v.spec, v.place
 	_, err := c.share(ctx, r.key("describe", place, listed.Chart, listed.Version, listedAs(listed)), func(ctx context.Context, _ *flight) error {
-		ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
-		defer cancel()
+		// The caller may have looked just before another one learned it.
+		if e := c.knowledgeOf(r).complete(listed); e.Digest != "" && e.ManifestDigest != "" {
+			return nil
+		}
 		if err := c.mayDownload(r); err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
+		defer cancel()
 		up, err := c.upstream(ctx, spec)
 		if err != nil {
 			return explain(ctx, err)

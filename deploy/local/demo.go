@@ -87,5 +87,5 @@ func (a *app) explainFailure(s *stack.Stack, err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	explanation := demo.Explain(ctx, s.Cluster.Client)
-	return fmt.Errorf("%w\n\n%s\n%s\nall logs are in %s", err, explanation, s.LogTails(15), s.KeepLogs())
+	return fmt.Errorf("%w\n\n%s\n%s\nall logs are in %s", err, explanation, s.LogTails(15, "chartcache", "operator"), s.KeepLogs())
 }

@@ -118,7 +118,8 @@ func (m *mask) add(text string, secret bool) {
 		set, shortest = m.secrets, maskedSecretLength
 	}
 	put := func(form string) {
-		if len(form) >= shortest {
+		// Messages are compared when they are one line.
+		if form = oneLine(form); len(form) >= shortest {
 			set[form] = struct{}{}
 		}
 	}
@@ -129,7 +130,7 @@ func (m *mask) add(text string, secret bool) {
 	}
 	if strings.Contains(text, "\n") {
 		for line := range strings.Lines(text) {
-			if line = strings.TrimSpace(line); len(line) >= maskedLength {
+			if len(oneLine(line)) >= maskedLength {
 				put(line)
 			}
 		}
@@ -138,6 +139,7 @@ func (m *mask) add(text string, secret bool) {
 
 // text returns a message with values masked, in one line, and of bounded length.
 func (m *mask) text(message string) string {
+	message = oneLine(message)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, secret := range longestFirst(m.secrets) {
@@ -148,8 +150,11 @@ func (m *mask) text(message string) string {
 			message = replaceWords(message, value)
 		}
 	}
-	return clip(strings.Join(strings.Fields(message), " "))
+	return clip(message)
 }
+
+// oneLine returns a text with single spaces for all white space.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // longestFirst returns the values in an order in which none hides a part of a longer one.
 func longestFirst(set map[string]struct{}) []string {

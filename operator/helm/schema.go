@@ -78,7 +78,8 @@ func validate(schema []byte, values map[string]any) (problems []string) {
 		return []string{"values.schema.json cannot be read"}
 	}
 	compiled, err := compiler.Compile(schemaURL)
-	if errors.Is(err, errReference) {
+	// Its URL is left out of the message: it may hold credentials.
+	if outside := (*jsonschema.LoadURLError)(nil); errors.As(err, &outside) {
 		return []string{errReference.Error()}
 	}
 	if err != nil {
@@ -143,6 +144,9 @@ func violation(broken jsonschema.ErrorKind) string {
 	case *kind.MaxItems:
 		return fmt.Sprintf("must have at most %d items", k.Want)
 	default:
-		return "breaks the rule " + strings.Join(broken.KeywordPath(), "/")
+		if path := broken.KeywordPath(); len(path) > 0 {
+			return "breaks the rule " + strings.Join(path, "/")
+		}
+		return "is not allowed"
 	}
 }

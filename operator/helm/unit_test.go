@@ -76,10 +76,9 @@ func FuzzMask(f *testing.F) {
 		m.learn(map[string]any{"plain": plain, "password": secret})
 		got := m.text(message)
 		require.LessOrEqual(t, len(got), maxMessage)
-		if len(secret) >= maskedSecretLength && !strings.ContainsAny(secret, "*.") && strings.Join(strings.Fields(secret), " ") == secret {
-			require.NotContains(t, strings.ReplaceAll(got, masked, ""), secret+"\x00")
-			require.False(t, strings.Contains(message, secret) && strings.Contains(got, secret) && !strings.Contains(masked, secret) &&
-				!strings.ContainsAny(secret, " "), "%q is in %q", secret, got)
+		// What the mask and the cut write themselves may look like a secret of stars and dots.
+		if secret = oneLine(secret); len(secret) >= maskedSecretLength && !strings.ContainsAny(secret, "*.") {
+			require.NotContains(t, got, secret)
 		}
 	})
 }
@@ -198,7 +197,7 @@ func TestSchemaProblems(t *testing.T) {
 				"l.0 must be of type integer, not string",
 				"max must be at most 3",
 				"min must be at least 3",
-				"n breaks the rule not",
+				"n is not allowed",
 				"s must have at least 9 characters",
 			},
 		},

@@ -23,6 +23,10 @@ func (p *pass) takeOutcome() {
 	if !ok {
 		return
 	}
+	if outcome.UID != "" && outcome.UID != p.draft.UID {
+		p.cfg.Runner.Forget(p.key)
+		return
+	}
 	p.outcome = &outcome
 	if last := p.draft.Status.Operation; last != nil && last.ID == outcome.Operation.ID && last.Phase != v1alpha1.OperationRunning {
 		return // recorded already

@@ -24,6 +24,8 @@ var (
 
 // Outcome is how an operation ended.
 type Outcome struct {
+	// UID of the object, so that one that was made anew under the same name does not inherit it; empty means any.
+	UID types.UID
 	// Operation as it was announced in the status.
 	Operation v1alpha1.ReleaseOperation
 	// Record is the newest record after a success; nil when there is none.

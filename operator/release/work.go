@@ -21,6 +21,7 @@ import (
 type task struct {
 	engine    *Engine
 	key       types.NamespacedName
+	uid       types.UID
 	operation v1alpha1.ReleaseOperation
 	target    Target
 	settings  settings
@@ -34,7 +35,7 @@ type task struct {
 // work returns the operation that was decided on.
 func (p *pass) work(ctx context.Context, f *Facts, d Decision, operation v1alpha1.ReleaseOperation) func(context.Context) Outcome {
 	t := task{
-		engine: p.Engine, key: p.key, operation: operation, target: f.Target, settings: p.settings, chart: p.chart,
+		engine: p.Engine, key: p.key, uid: p.draft.UID, operation: operation, target: f.Target, settings: p.settings, chart: p.chart,
 		chartName: p.draft.Spec.Chart.Name, values: p.values.values, revision: d.Revision, log: log.FromContext(ctx),
 	}
 	return t.run
@@ -43,7 +44,7 @@ func (p *pass) work(ctx context.Context, f *Facts, d Decision, operation v1alpha
 // run does the operation and says how it ended. ctx ends waits for readiness only.
 func (t task) run(ctx context.Context) Outcome {
 	record, err := t.do(ctx)
-	outcome := Outcome{Operation: t.operation, Finished: t.engine.cfg.Now(), RolledBackTo: t.revision}
+	outcome := Outcome{UID: t.uid, Operation: t.operation, Finished: t.engine.cfg.Now(), RolledBackTo: t.revision}
 	var stopped interface{ Interrupted() bool }
 	switch {
 	case err == nil:
@@ -183,7 +184,7 @@ func (t task) leave() {
 		t.log.Error(err, "Read a HelmRelease at shutdown")
 		return
 	}
-	if operation := release.Status.Operation; operation == nil || operation.ID != t.operation.ID {
+	if operation := release.Status.Operation; release.UID != t.uid || operation == nil || operation.ID != t.operation.ID {
 		return
 	}
 	p := newPass(t.engine, release)

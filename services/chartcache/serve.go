@@ -165,7 +165,7 @@ func (p *process) newSource() (func(context.Context, func()) error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (to serve without Kubernetes, use --repositories)", err)
 	}
-	objects, err := source.ListWatch(config)
+	objects, err := source.ListWatch(config, p.log)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ketches/helm-operator/chartcache/client"
+	"github.com/ketches/helm-operator/operator/controller"
 )
+
+var _ controller.ChartCache = (*observedClient)(nil)
 
 // observedClient is a client of chartcache whose calls are counted. Its connection state is a metric, and not a part of
 // readiness: an operator that cannot ask chartcache still guards what is deployed, and a restart would not mend it.
@@ -58,6 +61,11 @@ func (o *observedClient) ListVersions(ctx context.Context, source client.Source,
 	return observe(o, "ListVersions", func() (client.VersionList, error) {
 		return o.Client.ListVersions(ctx, source, chart, options)
 	})
+}
+
+// Sync implements controller.ChartCache.
+func (o *observedClient) Sync(ctx context.Context, source client.Source) (client.SyncResult, error) {
+	return observe(o, "Sync", func() (client.SyncResult, error) { return o.Client.Sync(ctx, source) })
 }
 
 // Resolve implements controller.ChartCache.

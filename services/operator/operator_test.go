@@ -43,7 +43,7 @@ func TestHelpNamesEveryFlagWithItsVariable(t *testing.T) {
 		"leader-election-namespace", "concurrent-reconciles", "concurrent-operations", "deny-cross-namespace-repositories",
 		"log-format", "log-level",
 	} {
-		assert.Contains(t, output, "--"+flag+" ")
+		assert.Contains(t, output, "--"+flag)
 		assert.Contains(t, output, "(env OPERATOR_"+strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))+")")
 	}
 }
@@ -123,9 +123,11 @@ func TestCallsOfChartcacheAreCountedByReason(t *testing.T) {
 	observed, err := newObservedClient(connection, time.Now, registry)
 	require.NoError(t, err)
 
-	_, err = observed.GetRepository(t.Context(), client.Source{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = observed.GetRepository(ctx, client.Source{})
 	assert.True(t, client.IsUnreachable(err), "%v", err)
-	_, err = observed.Download(t.Context(), client.ChartRequest{}, io.Discard)
+	_, err = observed.Download(ctx, client.ChartRequest{}, io.Discard)
 	require.Error(t, err)
 	families, err := registry.Gather()
 	require.NoError(t, err)

@@ -37,7 +37,7 @@ func (o *options) addFlags(set *pflag.FlagSet) {
 	set.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding a Lease, so that of several replicas one works and the others stand by. Without it, there must be one replica only.")
 	set.StringVar(&o.leaderElectNamespace, "leader-election-namespace", "", "Namespace of the Lease. Without it, the namespace of the Pod; needed outside a cluster.")
 
-	set.IntVar(&o.concurrentReconciles, "concurrent-reconciles", 4, "Number of objects of each kind that are reconciled at the same time.")
+	set.IntVar(&o.concurrentReconciles, "concurrent-reconciles", 8, "Number of objects of each kind that are reconciled at the same time. One of them may wait for chartcache, which may wait for an upstream.")
 	set.IntVar(&o.concurrentOperations, "concurrent-operations", 50, "Number of Helm operations that run at the same time, those that wait for readiness included.")
 	set.BoolVar(&o.denyCrossNamespaceRepositories, "deny-cross-namespace-repositories", false, "Refuse a HelmRelease that names a HelmRepository of another namespace.")
 

@@ -3,15 +3,18 @@ package source
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/rs/zerolog"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -27,7 +30,7 @@ type Cluster struct {
 	Policy Policy
 	// Catalog takes them.
 	Catalog Catalog
-	// Logger gets one line for each repository that comes or goes.
+	// Logger gets what the informer does at level debug; the catalog tells of repositories.
 	Logger zerolog.Logger
 }
 
@@ -41,7 +44,8 @@ func (c Cluster) Run(ctx context.Context, listed func()) error {
 	}
 	if err := informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, _ *cache.Reflector, err error) {
 		if ctx.Err() == nil {
-			c.Logger.Warn().Err(err).Msg("watch of HelmRepository objects failed; it is tried again")
+			// ListWatch tells of an API server that is away; what is left is the ordinary end of a watch.
+			c.Logger.Debug().Err(err).Msg("watch of HelmRepository objects ended; it is started again")
 		}
 	}); err != nil {
 		return fmt.Errorf("prepare to watch HelmRepository objects: %w", err)
@@ -67,7 +71,7 @@ func (c Cluster) handler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) {
 			if r, ok := object.(*v1alpha1.HelmRepository); ok {
-				c.Logger.Info().Str("namespace", r.Namespace).Str("name", r.Name).Msg("repository added")
+				c.Logger.Debug().Str("namespace", r.Namespace).Str("name", r.Name).Msg("HelmRepository seen")
 				c.Catalog.Put(c.Policy.Spec(r))
 			}
 		},
@@ -87,7 +91,6 @@ func (c Cluster) handler() cache.ResourceEventHandler {
 				object = last.Obj
 			}
 			if r, ok := object.(*v1alpha1.HelmRepository); ok {
-				c.Logger.Info().Str("namespace", r.Namespace).Str("name", r.Name).Msg("repository removed")
 				c.Catalog.Delete(refOf(r))
 			}
 		},
@@ -107,13 +110,49 @@ func strip(object any) (any, error) {
 	return object, nil
 }
 
-// ListWatch lists and watches the HelmRepository objects of all namespaces.
-func ListWatch(config *rest.Config) (cache.ListerWatcher, error) {
+// ListWatch lists and watches the HelmRepository objects of all namespaces. The logger gets one line when the API server
+// stops answering, and one when it answers again.
+func ListWatch(config *rest.Config, log zerolog.Logger) (cache.ListerWatcher, error) {
 	client, err := restClient(config, v1alpha1.GroupVersion, "/apis", v1alpha1.AddToScheme)
 	if err != nil {
 		return nil, fmt.Errorf("create client for HelmRepository objects: %w", err)
 	}
-	return cache.NewListWatchFromClient(client, "helmrepositories", "", fields.Everything()), nil
+	lw := cache.NewListWatchFromClient(client, "helmrepositories", "", fields.Everything())
+	// Reflectors retry a refused connection without telling anybody, so it has to be seen here.
+	outage := &outage{log: log}
+	list, watchFrom := lw.ListWithContextFunc, lw.WatchFuncWithContext
+	lw.ListWithContextFunc = func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		objects, err := list(ctx, options)
+		outage.report(ctx, err)
+		return objects, err
+	}
+	lw.WatchFuncWithContext = func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		w, err := watchFrom(ctx, options)
+		outage.report(ctx, err)
+		return w, err
+	}
+	return lw, nil
+}
+
+// outage logs when requests begin to fail and when they succeed again, and nothing in between.
+type outage struct {
+	log zerolog.Logger
+
+	mu      sync.Mutex // guards failing
+	failing bool
+}
+
+func (o *outage) report(ctx context.Context, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case err == nil && o.failing:
+		o.failing = false
+		o.log.Info().Msg("the Kubernetes API server answers again")
+	case err != nil && !o.failing && ctx.Err() == nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err):
+		o.failing = true
+		o.log.Warn().Err(err).Msg("HelmRepository objects cannot be listed or watched; it is tried again")
+	}
 }
 
 // ClusterSecrets reads Secrets of a cluster. It needs the verb get on them and no other.

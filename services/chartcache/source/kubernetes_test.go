@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,8 +13,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	fcache "k8s.io/client-go/tools/cache/testing"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
@@ -101,4 +105,42 @@ func TestSecretsAreReadOneByOne(t *testing.T) {
 
 	_, _, err = secrets.Secret(t.Context(), "apps", "forbidden")
 	assert.ErrorContains(t, err, "get Secret apps/forbidden")
+}
+
+func TestAnAPIServerThatIsAwayIsOneLineAndItsReturnAnother(t *testing.T) {
+	var away atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if away.Load() {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`))
+			return
+		}
+		assert.Equal(t, "/apis/helm-operator.ketches.cn/v1alpha1/helmrepositories", r.URL.Path)
+		_, _ = w.Write([]byte(`{"kind":"HelmRepositoryList","apiVersion":"helm-operator.ketches.cn/v1alpha1","items":[{"metadata":{"name":"one"}}]}`))
+	}))
+	defer server.Close()
+	logs := &logBuffer{}
+	objects, err := ListWatch(&rest.Config{Host: server.URL}, zerolog.New(logs))
+	require.NoError(t, err)
+	list := func() (runtime.Object, error) {
+		return cache.ToListerWatcherWithContext(objects).ListWithContext(t.Context(), metav1.ListOptions{})
+	}
+	for range 2 {
+		got, err := list()
+		require.NoError(t, err)
+		require.IsType(t, &v1alpha1.HelmRepositoryList{}, got)
+	}
+	assert.Empty(t, logs.String())
+	away.Store(true)
+	for range 3 {
+		_, err := list()
+		require.Error(t, err)
+	}
+	assert.Equal(t, 1, strings.Count(logs.String(), "\n"), logs.String())
+	away.Store(false)
+	_, err = list()
+	require.NoError(t, err)
+	assert.Equal(t, 2, strings.Count(logs.String(), "\n"), logs.String())
+	assert.Contains(t, logs.String(), "answers again")
 }

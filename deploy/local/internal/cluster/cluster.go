@@ -71,7 +71,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		{"etcd", func() (err error) { etcd, err = c.startEtcd(ctx); return err }},
 		{"kube-apiserver", func() error { return c.startAPIServer(ctx, etcd) }},
 		{"kube-controller-manager, kube-scheduler and kwok", func() error { return c.startControllers(ctx) }},
-		{fmt.Sprintf("%d nodes", cfg.Nodes), func() error { return c.addNodes(ctx) }},
+		{fmt.Sprintf("simulated nodes: %d", cfg.Nodes), func() error { return c.addNodes(ctx) }},
 	}
 	for _, step := range steps {
 		if err := cfg.Console.Step(step.name, step.run); err != nil {

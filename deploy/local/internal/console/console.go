@@ -6,6 +6,7 @@ package console
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 )
@@ -25,18 +26,19 @@ func (c *Console) Step(name string, fn func() error) error {
 	return c.StepNote(name, func() (string, error) { return "", fn() })
 }
 
-// StepNote is Step for an fn that has something to add about its success, printed behind the duration.
+// StepNote is Step for an fn that has something to add about its success, printed behind the duration, or
+// below if it starts with a new line.
 func (c *Console) StepNote(name string, fn func() (string, error)) error {
 	start := c.Now()
 	note, err := fn()
 	mark := "✓"
 	if err != nil {
-		mark = "✗"
+		mark, note = "✗", ""
 	}
-	if note != "" {
+	if note != "" && !strings.HasPrefix(note, "\n") {
 		note = "  " + note
 	}
-	c.Line("  %s %-58s %6.1fs%s", mark, name, c.Now().Sub(start).Seconds(), note)
+	c.Line("  %s %-64s %6.1fs%s", mark, name, c.Now().Sub(start).Seconds(), note)
 	return err
 }
 

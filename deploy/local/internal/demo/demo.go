@@ -71,7 +71,7 @@ func Show(ctx context.Context, cfg Config) error {
 			return s.run(ctx)
 		})
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.title, err)
+			return fmt.Errorf("%s: %w", strings.TrimSpace(s.title), err)
 		}
 	}
 	return nil
@@ -211,6 +211,9 @@ func (d demo) helmList(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("helm list: %w: %s", err, output)
 	}
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	for i := range lines { // helm pads its last column
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
 	for _, name := range []string{"web", "batch"} {
 		if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, name+" ") || strings.HasPrefix(line, name+"\t") }) {
 			return "", fmt.Errorf("helm list has no release %s:\n%s", name, output)

@@ -66,20 +66,27 @@ type ServicesInfo struct {
 	OperatorHealth    string `json:"operatorHealth"`
 }
 
-// LogTails returns the last lines of every log, for people who look for a reason.
-func (s *Stack) LogTails(lines int) string {
+// LogTails returns the last lines of the logs of these programs, or of all, for people who look for a reason.
+func (s *Stack) LogTails(lines int, programs ...string) string {
 	logs, _ := filepath.Glob(filepath.Join(s.run.Logs(), "*.log"))
 	slices.Sort(logs)
 	var out strings.Builder
 	for _, log := range logs {
+		program := strings.TrimSuffix(filepath.Base(log), ".log")
+		if len(programs) > 0 && !slices.Contains(programs, program) {
+			continue
+		}
 		if end := tail(log, lines); end != "" {
-			fmt.Fprintf(&out, "--- end of %s\n%s\n", filepath.Base(log), end)
+			fmt.Fprintf(&out, "--- end of the log of %s\n%s\n", program, end)
 		}
 	}
 	return out.String()
 }
 
-// tail returns the last lines of a file, of its last 64 KiB at most.
+// longestLine bounds the lines that tail returns, in bytes.
+const longestLine = 500
+
+// tail returns the last lines of a file, of its last 64 KiB at most, and of each line the beginning.
 func tail(path string, lines int) string {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -88,5 +95,11 @@ func tail(path string, lines int) string {
 	const enough = 64 << 10
 	data = bytes.TrimSpace(data[max(0, len(data)-enough):])
 	all := strings.Split(string(data), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	all = all[max(0, len(all)-lines):]
+	for i, line := range all {
+		if len(line) > longestLine {
+			all[i] = strings.ToValidUTF8(line[:longestLine], "") + "..."
+		}
+	}
+	return strings.Join(all, "\n")
 }

@@ -1,0 +1,122 @@
+package catalog
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/Masterminds/semver/v3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	"github.com/ketches/helm-operator/chartcache/index"
+)
+
+func entriesOf(versions ...string) []index.Entry {
+	var entries []index.Entry
+	for _, v := range versions {
+		entries = append(entries, index.Entry{Chart: "web", Version: v})
+	}
+	return entries
+}
+
+func TestVersionsMeanWhatTheyMeanToHelm(t *testing.T) {
+	all := []string{"3.0.0-rc.1", "2.1.0", "2.0.0", "v1.10.0", "1.9.3", "1.9.2+build.2", "1.2.4", "1.2.3", "1.2.0", "0.9.0-beta.2", "0.9.0-beta.1", "0.1.0"}
+	for _, c := range []struct{ name, wanted, picked string }{
+		{"empty is the newest stable version", "", "2.1.0"},
+		{"latest is the newest stable version", "latest", "2.1.0"},
+		{"spaces do not matter", "  1.2.3 ", "1.2.3"},
+		{"an exact version", "1.2.3", "1.2.3"},
+		{"an exact version with a v that the repository lacks", "v1.2.3", "1.2.3"},
+		{"an exact version without the v that the repository has", "1.10.0", "v1.10.0"},
+		{"an exact prerelease", "3.0.0-rc.1", "3.0.0-rc.1"},
+		{"an exact version whose build is not named", "1.9.2", "1.9.2+build.2"},
+		{"an exact version with its build", "1.9.2+build.2", "1.9.2+build.2"},
+		{"an exact version with another build", "1.9.2+build.9", ""},
+		{"an exact version that is not there", "1.2.5", ""},
+		{"a caret", "^1.2.0", "v1.10.0"},
+		{"a tilde", "~1.2.0", "1.2.4"},
+		{"a range", ">=1.0.0, <2.0.0", "v1.10.0"},
+		{"a range with a space", ">=1.0.0 <1.9.3", "1.9.2+build.2"},
+		{"an x range", "1.2.x", "1.2.4"},
+		{"a star", "*", "2.1.0"},
+		{"a part of a version is an x range", "1.2", "1.2.4"},
+		{"a major version", "1", "v1.10.0"},
+		{"a hyphen range", "1.2.0 - 1.3.0", "1.2.4"},
+		{"alternatives", "~0.1.0 || ~1.2.0", "1.2.4"},
+		{"prereleases do not match a constraint that names none", ">2.1.0", ""},
+		{"prereleases match a constraint that names one", ">2.1.0-0", "3.0.0-rc.1"},
+		{"prereleases match by precedence", "~0.9.0-beta.1", "0.9.0-beta.2"},
+		{"not equal", "!=2.1.0, <3", "2.0.0"},
+		{"nothing matches", ">9", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, err := parseWanted(c.wanted)
+			require.NoError(t, err)
+			e, ok := w.pick(entriesOf(all...))
+			assert.Equal(t, c.picked != "", ok)
+			assert.Equal(t, c.picked, e.Version)
+		})
+	}
+}
+
+func TestWhatIsNoConstraintIsRefused(t *testing.T) {
+	for _, text := range []string{"one", ">", "1.2.3.4", "^^1", "1 ||", ">=1.0.0 <", "newest", strings.Repeat("1", maxConstraint+1)} {
+		_, err := parseWanted(text)
+		assertReason(t, constraintInvalid, err)
+	}
+}
+
+func TestAChartWithPrereleasesOnlyHasNoNewestVersion(t *testing.T) {
+	assert.Empty(t, newestStable(entriesOf("1.0.0-b", "1.0.0-a")))
+	assert.Equal(t, "1.0.0", newestStable(entriesOf("2.0.0-a", "1.0.0", "0.1.0")))
+}
+
+func TestListingsAreFiltered(t *testing.T) {
+	all := entriesOf("2.0.0-rc.1", "1.5.0", "1.4.0-rc.1", "1.3.0")
+	for _, c := range []struct {
+		name  string
+		query VersionQuery
+		want  []string
+	}{
+		{"stable versions", VersionQuery{}, []string{"1.5.0", "1.3.0"}},
+		{"prereleases too", VersionQuery{Prereleases: true}, []string{"2.0.0-rc.1", "1.5.0", "1.4.0-rc.1", "1.3.0"}},
+		{"a constraint", VersionQuery{Constraint: "<1.5.0"}, []string{"1.3.0"}},
+		{"a constraint and prereleases", VersionQuery{Constraint: "<1.5.0", Prereleases: true}, []string{"1.4.0-rc.1", "1.3.0"}},
+		{"a constraint that names a prerelease", VersionQuery{Constraint: ">=1.4.0-0"}, []string{"2.0.0-rc.1", "1.5.0", "1.4.0-rc.1"}},
+		{"an exact prerelease", VersionQuery{Constraint: "1.4.0-rc.1"}, []string{"1.4.0-rc.1"}},
+		{"latest", VersionQuery{Constraint: "latest"}, []string{"1.5.0", "1.3.0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			keep, err := c.query.filter()
+			require.NoError(t, err)
+			var got []string
+			for _, e := range all {
+				if keep(e) {
+					got = append(got, e.Version)
+				}
+			}
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+func FuzzParseWanted(f *testing.F) {
+	for _, seed := range []string{"", "latest", "1.2.3", "v1", "^1.2", ">=1, <2 || 3.x", "1 - 2", "~>1.0", "=>1"} {
+		f.Add(seed, "1.2.3")
+	}
+	f.Fuzz(func(t *testing.T, text, version string) {
+		w, err := parseWanted(text)
+		if err != nil {
+			assert.Equal(t, constraintInvalid, cacheerr.ReasonOf(err))
+			return
+		}
+		e, ok := w.pick(entriesOf(version))
+		if ok {
+			assert.Equal(t, version, e.Version)
+		}
+		if v, err := semver.NewVersion(version); ok && err == nil && w.newest {
+			assert.Empty(t, v.Prerelease())
+		}
+	})
+}

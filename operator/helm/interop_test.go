@@ -1,0 +1,66 @@
+package helm
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/chart"
+	rspb "helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/storage"
+	"helm.sh/helm/v3/pkg/storage/driver"
+	helmtime "helm.sh/helm/v3/pkg/time"
+)
+
+func TestHelmsOwnStorageReadsOurRecords(t *testing.T) {
+	f := newFixture(t)
+	f.install("web", "1", simpleChart(t, "1.0.0"), map[string]any{"text": "one"})
+	f.upgrade("web", "2", simpleChart(t, "1.1.0"), map[string]any{"text": "two"})
+
+	store := storage.Init(driver.NewSecrets(f.kube.CoreV1().Secrets(f.namespace)))
+	history, err := store.History("web")
+	require.NoError(t, err)
+	assert.Len(t, history, 2)
+	last, err := store.Last("web")
+	require.NoError(t, err)
+	assert.Equal(t, 2, last.Version)
+	assert.Equal(t, rspb.StatusDeployed, last.Info.Status)
+	assert.Equal(t, map[string]any{"text": "two"}, last.Config)
+	assert.Equal(t, "simple-1.1.0", last.Chart.Metadata.Name+"-"+last.Chart.Metadata.Version)
+	deployed, err := store.DeployedAll("web")
+	require.NoError(t, err)
+	assert.Len(t, deployed, 1)
+}
+
+func TestReleasesMadeByHelmAreUpgraded(t *testing.T) {
+	f := newFixture(t)
+	store := storage.Init(driver.NewSecrets(f.kube.CoreV1().Secrets(f.namespace)))
+	require.NoError(t, store.Create(&rspb.Release{
+		Name: "web", Namespace: f.namespace, Version: 4,
+		Info:   &rspb.Info{Status: rspb.StatusDeployed, FirstDeployed: helmtime.Now(), LastDeployed: helmtime.Now()},
+		Chart:  &chart.Chart{Metadata: &chart.Metadata{Name: "simple", Version: "0.9.0", APIVersion: "v2"}},
+		Config: map[string]any{"text": "theirs"},
+		Labels: map[string]string{"team": "blue"},
+	}))
+	assert.Equal(t, map[string]string{"team": "blue"}, f.last("web").Labels)
+
+	rel := f.upgrade("web", "5", simpleChart(t, "1.0.0"), map[string]any{"text": "ours"})
+	assert.Equal(t, 5, rel.Revision)
+	assert.Equal(t, map[string]string{"team": "blue", "owner-hash": "abc", "op": "5"}, rel.Labels)
+	first, err := store.Get("web", 4)
+	require.NoError(t, err)
+	assert.Equal(t, rspb.StatusSuperseded, first.Info.Status)
+	assert.Equal(t, map[string]string{"team": "blue"}, first.Labels, "records of others are not stamped")
+}
+
+func TestForceReplacesObjects(t *testing.T) {
+	f := newFixture(t)
+	chart := simpleChart(t, "1.0.0")
+	f.install("web", "1", chart, nil)
+	_, err := f.helm.Upgrade(t.Context(), UpgradeOptions{
+		Target: f.target("web", "2"), Force: true, Recreate: true,
+		ChartSource: ChartSource{Chart: chart, Values: map[string]any{"text": "forced"}},
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "forced", f.data("web-config")["text"])
+}

@@ -1,0 +1,121 @@
+package release
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	"github.com/ketches/helm-operator/operator/helm"
+)
+
+func TestHistoryThatWasKeptIsInstalledOver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.helm.records[appTarget] = []helm.Release{{Name: "app", Namespace: "shop", Revision: 1, Status: helm.StatusUninstalled}}
+
+	release := b.settle()
+
+	assert.Equal(t, []string{"install"}, b.helm.done())
+	assert.True(t, b.helm.installed.Replace)
+	assert.Equal(t, 2, release.Status.HelmRelease.Revision)
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+}
+
+func TestAReleaseOfTheOriginalIsAdoptedWithoutAnUpgrade(t *testing.T) {
+	t.Parallel()
+	first := testTime.Add(-1000 * time.Hour)
+	legacy := func(values map[string]any, version string) *bench {
+		b := newBench(t, func(r *v1alpha1.HelmRelease) {
+			r.Spec.Values = v1alpha1.ValuesFromString("replicas: 2")
+			when := metav1.NewTime(first.Truncate(time.Second))
+			r.Status.HelmRelease = &v1alpha1.HelmReleaseInfo{Name: "app", Namespace: "shop", Revision: 7, Status: "deployed", FirstDeployed: &when}
+			r.Status.LastAppliedConfiguration = "replicas: 2"
+		})
+		b.helm.records[appTarget] = []helm.Release{{
+			Name: "app", Namespace: "shop", Revision: 7, Status: helm.StatusDeployed, FirstDeployed: first.Add(300 * time.Millisecond),
+			ChartName: "web", ChartVersion: version, Values: values,
+		}}
+		return b
+	}
+
+	b := legacy(map[string]any{"replicas": float64(2)}, "1.0.0")
+	release := b.settle()
+	assert.Empty(t, b.helm.done())
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+	assert.NotEmpty(t, release.Status.AppliedDigest)
+	assert.Empty(t, release.Status.LastAppliedConfiguration, "values do not stay in the status")
+	writes := b.objects.writes
+	b.settle()
+	assert.Equal(t, writes, b.objects.writes)
+
+	b = legacy(map[string]any{"replicas": float64(3)}, "1.0.0")
+	b.settle()
+	assert.Equal(t, []string{"upgrade"}, b.helm.done(), "other values are another release")
+
+	b = legacy(map[string]any{"replicas": float64(2)}, "0.9.0")
+	b.settle()
+	assert.Equal(t, []string{"upgrade"}, b.helm.done(), "another version is another release")
+}
+
+func TestReleasesOfOthersAreRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.helm.records[appTarget] = []helm.Release{{
+		Name: "app", Namespace: "shop", Revision: 4, Status: helm.StatusDeployed, ChartName: "web", ChartVersion: "1.0.0",
+	}}
+
+	release := b.settle()
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "release.adopt")
+	assert.Nil(t, release.Status.HelmRelease, "a deletion must not remove it")
+
+	b.objects.other = &types.NamespacedName{Namespace: "shop", Name: "twin"}
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Spec.Release = &v1alpha1.ReleaseTarget{Adopt: v1alpha1.AdoptAlways} })
+	b.settle()
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "shop/twin")
+	assert.Empty(t, b.helm.done())
+
+	b.objects.other = nil
+	release = b.settle()
+	assert.Empty(t, b.helm.done(), "it is adopted as it is")
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+	assert.Equal(t, 4, release.Status.HelmRelease.Revision)
+}
+
+func TestARenamedReleaseIsRefused(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.settle()
+	b.helm.done()
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Spec.Release = &v1alpha1.ReleaseTarget{Name: "typo"} })
+
+	release := b.settle()
+
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "shop/app")
+	assert.Equal(t, "app", release.Status.HelmRelease.Name)
+	assert.Empty(t, b.helm.done())
+
+	b.helm.records = map[Target][]helm.Release{} // somebody runs helm uninstall
+	b.settle()
+	assert.Equal(t, []string{"install"}, b.helm.done())
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
+}
+
+func TestAReleaseThatIsGoneIsInstalledAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.settle()
+	b.helm.records = map[Target][]helm.Release{}
+	b.helm.done()
+
+	b.settle()
+
+	assert.Equal(t, []string{"install"}, b.helm.done())
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
+}
