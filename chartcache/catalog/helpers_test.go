@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -191,7 +190,7 @@ func assertReason(t *testing.T, want chartcachev1.ErrorReason, err error) {
 	t.Helper()
 	require.Error(t, err)
 	var known *cacheerr.Error
-	require.True(t, errors.As(err, &known), "%v has a reason", err)
+	require.ErrorAs(t, err, &known)
 	assert.Equal(t, want.String(), known.Reason.String(), "%v", err)
 }
 

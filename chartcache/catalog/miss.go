@@ -64,6 +64,11 @@ func isMiss(err error) bool {
 func (v *view) refresh(ctx context.Context, chart string) (again bool, err error) {
 	c, r := v.c, v.r
 	c.mu.Lock()
+	if r.served != v.generation {
+		// Somebody else's look-up, or a sync, brought something new since the view was taken.
+		c.mu.Unlock()
+		return true, nil
+	}
 	now := c.cfg.Now()
 	may := r.syncs() && r.place == v.place
 	switch {
@@ -101,7 +106,8 @@ func (c *Catalog) discover(ctx context.Context, v *view, chart string) (found bo
 		if err != nil && cacheerr.ReasonOf(err) != chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND {
 			return explain(ctx, err)
 		}
-		c.noteAsked(r, chart)
+		// Noted last: who comes before that joins this work, and who comes after it sees what it brought.
+		defer c.noteAsked(r, chart)
 		if err != nil {
 			return nil // it is not there, which is no failure
 		}

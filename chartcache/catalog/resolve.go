@@ -66,22 +66,20 @@ func (v *view) choose(ctx context.Context, entries []index.Entry, w wanted, dige
 func (v *view) pinned(ctx context.Context, entries []index.Entry, w wanted, digest string) (index.Entry, error) {
 	known := v.c.knowledgeOf(v.r)
 	var unknown []index.Entry
-	for _, e := range entries {
-		switch e := known.complete(e); {
+	for _, listed := range entries {
+		switch e := known.complete(listed); {
 		case e.Digest == digest || e.ManifestDigest == digest:
-			return v.learn(ctx, e)
+			return v.learn(ctx, listed)
 		case e.Digest == "":
-			unknown = append(unknown, e)
+			unknown = append(unknown, listed)
 		}
 	}
-	candidates := unknown
-	if v.isOCI() {
-		candidates = unknown[:min(len(unknown), maxPinLooks)]
-	} else {
-		candidates = nil
-	}
+	var candidates []index.Entry
 	if e, ok := w.pick(unknown); ok {
-		candidates = append([]index.Entry{e}, candidates...)
+		candidates = append(candidates, e)
+	}
+	if v.isOCI() {
+		candidates = append(candidates, unknown[:min(len(unknown), maxPinLooks)]...)
 	}
 	for _, e := range candidates {
 		e, err := v.learn(ctx, e)

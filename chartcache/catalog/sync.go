@@ -42,15 +42,21 @@ func (c *Catalog) syncNow(ctx context.Context, r *repository) (changed bool, err
 		if err != nil {
 			return false, err
 		}
-		err = work.wait(ctx)
+		err = waitSync(ctx, r, work)
 		if errors.Is(err, errSuperseded) {
 			continue // the sync for the new spec is the answer
 		}
-		if errors.Is(err, errGone) {
-			return false, notFound(r.source)
-		}
 		return work.changed, err
 	}
+}
+
+// waitSync waits for a sync. errSuperseded says that there will be another one.
+func waitSync(ctx context.Context, r *repository, work *flight) error {
+	err := work.wait(ctx)
+	if errors.Is(err, errGone) {
+		return notFound(r.source)
+	}
+	return err
 }
 
 // demandSync returns a running or new sync, or why there can be none. The caller holds mu.

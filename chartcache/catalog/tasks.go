@@ -76,6 +76,16 @@ func (t *tasks) cancelable() (ctx context.Context, cancel context.CancelCauseFun
 	return ctx, cancel, true
 }
 
+// hasStarted reports whether run has begun.
+func (t *tasks) hasStarted() bool {
+	select {
+	case <-t.started:
+		return true
+	default:
+		return false
+	}
+}
+
 // await waits until run has begun.
 func (t *tasks) await(ctx context.Context) error {
 	select {
@@ -96,8 +106,6 @@ type flight struct {
 	err       error
 	// changed reports whether a sync changed the revision.
 	changed bool
-	// digest is what a download brought.
-	digest string
 }
 
 func newFlight() *flight { return &flight{done: make(chan struct{})} }
@@ -135,7 +143,8 @@ func (c *Catalog) share(ctx context.Context, key string, f func(ctx context.Cont
 		c.flights[key] = work
 	}
 	c.mu.Unlock()
-	return work, work.wait(ctx)
+	err := work.wait(ctx)
+	return work, err
 }
 
 // stoppedOr replaces what a task failed with because the catalog stops.

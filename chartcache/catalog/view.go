@@ -59,33 +59,48 @@ func (v *view) answers(least Revision) bool {
 // served returns what a repository serves now, and waits for the first sync where nothing is served yet.
 func (c *Catalog) served(ctx context.Context, r *repository) (*view, error) {
 	for {
-		c.mu.Lock()
-		if r.served != nil {
-			defer c.mu.Unlock()
-			r.served.users++
-			return &view{
-				c: c, r: r, generation: r.served, reader: r.served.reader, spec: r.spec, place: r.place, knowledge: r.knowledge,
-				revision: r.revision(), stale: !r.state().StaleSince.IsZero(),
-			}, nil
+		v, work, err := c.servedOr(r)
+		if v != nil || err != nil {
+			return v, err
 		}
-		err := c.unserved(r)
-		c.mu.Unlock()
-		if err != nil {
+		if work == nil {
+			if err := c.tasks.await(ctx); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		// A failed sync leaves its reason in the state, which is told then.
+		if err := waitSync(ctx, r, work); err != nil && !errors.Is(err, errSuperseded) && !isOutcome(err) {
 			return nil, err
 		}
-		if _, err := c.syncNow(ctx, r); err != nil && !isOutcome(err) {
-			return nil, err
-		}
-		// A failed sync left its reason in the state, which unserved tells.
 	}
 }
 
-// isOutcome says whether an error of a sync is what came of it, and not that nobody waited for it or that it could not be.
+// servedOr returns what a repository serves, or the sync to wait for, or neither when Run has to begin first.
+func (c *Catalog) servedOr(r *repository) (*view, *flight, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.served != nil {
+		r.served.users++
+		return &view{
+			c: c, r: r, generation: r.served, reader: r.served.reader, spec: r.spec, place: r.place, knowledge: r.knowledge,
+			revision: r.revision(), stale: !r.state().StaleSince.IsZero(),
+		}, nil, nil
+	}
+	if err := c.unserved(r); err != nil {
+		return nil, nil, err
+	}
+	if !c.tasks.hasStarted() {
+		return nil, nil, nil
+	}
+	work, err := c.demandSync(r)
+	return nil, work, err
+}
+
+// isOutcome says whether an error of a sync is what came of it, and not that nobody waited for it.
 func isOutcome(err error) bool {
 	_, ok := errors.AsType[*cacheerr.Error](err)
-	reason := cacheerr.ReasonOf(err)
-	return ok && reason != chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_FOUND &&
-		reason != chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED
+	return ok && cacheerr.ReasonOf(err) != chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_FOUND
 }
 
 // unserved says why nothing is served; nil when a sync would help. The caller holds mu.
@@ -101,18 +116,16 @@ func (c *Catalog) unserved(r *repository) error {
 		return nil
 	}
 	wait := r.due.Sub(c.cfg.Now())
-	failed := r.record.LastError
-	if r.source.Ref == nil {
-		// Nobody watches its state, and it is only read because somebody asks.
-		if wait <= 0 {
-			return nil
-		}
-		e := cacheerr.New(failed.Reason, "%s", failed.Message)
-		e.RetryAfter = wait
-		return e
+	if wait <= 0 {
+		return nil // the next try is about to start, with another spec perhaps
 	}
+	failed := r.record.LastError
 	e := notSynced(r, failed.Message)
-	e.RetryAfter = max(wait, 0)
+	if r.source.Ref == nil {
+		// Nobody watches its state, so the caller gets the failure itself.
+		e = cacheerr.New(failed.Reason, "%s", failed.Message)
+	}
+	e.RetryAfter = wait
 	return e
 }
 

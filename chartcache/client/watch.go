@@ -51,8 +51,8 @@ func (*Down) isEvent()    {}
 
 // Watch reports every repository and then each change, until ctx ends; it returns the cause of that. It reconnects by
 // itself, with back-off, and resumes where it stopped; where the server cannot resume, all repositories are reported
-// again, and those that went meanwhile as Deleted, so that no change is lost. The handler is called from one goroutine,
-// in order; while it works, chartcache merges what happens.
+// again, and configured ones that went meanwhile as Deleted, so that no change is lost. The handler is called from one
+// goroutine, in order; while it works, chartcache merges what happens.
 func (c *Client) Watch(ctx context.Context, handle func(Event)) error {
 	w := watch{client: c, handle: handle, known: map[Source]bool{}}
 	failures := 0
@@ -159,17 +159,21 @@ func (w *watch) take(message *chartcachev1.WatchRepositoriesResponse, seen map[S
 	return false
 }
 
-// complete reports what went while there was no connection.
+// complete reports what went while there was no connection. One that is known by its URL only is not gone for anybody:
+// each instance has those that it was asked for, and takes up others when it is.
 func (w *watch) complete(seen map[Source]bool) {
 	var gone []Source
 	for source := range w.known {
-		if !seen[source] {
+		if seen[source] {
+			continue
+		}
+		delete(w.known, source)
+		if source.URL == "" {
 			gone = append(gone, source)
 		}
 	}
 	sort.Slice(gone, func(i, j int) bool { return gone[i].String() < gone[j].String() })
 	for _, source := range gone {
-		delete(w.known, source)
 		w.handle(&Deleted{Source: source})
 	}
 	w.handle(&Synced{})

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -186,7 +185,7 @@ func FuzzReadHelm(f *testing.F) {
 		b := NewBuilder(file)
 		if err := ReadHelm(strings.NewReader(text), b); err != nil {
 			var known *cacheerr.Error
-			require.True(t, errors.As(err, &known), "%v", err)
+			require.ErrorAs(t, err, &known)
 			return
 		}
 		revision, stats, err := b.Finish()

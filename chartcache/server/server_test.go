@@ -150,7 +150,8 @@ func TestCallsAreReported(t *testing.T) {
 func TestStopEndsWatchesAndLetsCallsFinish(t *testing.T) {
 	began, finish := make(chan struct{}), make(chan struct{})
 	f := start(t, &fakeCatalog{
-		watch: func(string) Subscription { return &events{} },
+		repositories: noStates,
+		watch:        func(string) Subscription { return &events{} },
 		repository: func(context.Context, catalog.Source) (catalog.State, error) {
 			close(began)
 			<-finish

@@ -9,9 +9,6 @@ import (
 	"sort"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"github.com/ketches/helm-operator/chartcache/catalog"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -70,27 +67,6 @@ func (s *service) SyncRepository(ctx context.Context, r *chartcachev1.SyncReposi
 		return nil, err
 	}
 	return &chartcachev1.SyncRepositoryResponse{Repository: repositoryProto(state), Changed: changed}, nil
-}
-
-func (s *service) WatchRepositories(r *chartcachev1.WatchRepositoriesRequest, stream grpc.ServerStreamingServer[chartcachev1.WatchRepositoriesResponse]) error {
-	// The header goes out now, so that a client knows that it is connected before anything happens.
-	if err := stream.SendHeader(metadata.MD{}); err != nil {
-		return err
-	}
-	subscription := s.catalog.Watch(stream.Context(), r.GetResumeToken())
-	for {
-		event, err := subscription.Next(stream.Context())
-		if err != nil && stream.Context().Err() == nil && errors.Is(err, context.Canceled) {
-			// The catalog ended and not the caller, who should connect again.
-			return status.Error(codes.Unavailable, "the server is stopping")
-		}
-		if err != nil {
-			return err
-		}
-		if err := stream.Send(eventProto(event)); err != nil {
-			return err
-		}
-	}
 }
 
 func (s *service) ListCharts(ctx context.Context, r *chartcachev1.ListChartsRequest) (*chartcachev1.ListChartsResponse, error) {

@@ -261,10 +261,11 @@ func TestInterruptedWaitLeavesTheRecordPending(t *testing.T) {
 		err error
 	}
 	done := make(chan outcome, 1)
+	chart := stuckChart(t, "2.0.0")
 	go func() {
 		rel, err := f.helm.Upgrade(ctx, UpgradeOptions{
 			Target:        f.target("web", "2"),
-			ChartSource:   ChartSource{Chart: stuckChart(t, "2.0.0")},
+			ChartSource:   ChartSource{Chart: chart},
 			Waiting:       Waiting{Wait: true, Timeout: time.Minute},
 			CleanupOnFail: true,
 		})

@@ -21,9 +21,9 @@ import (
 
 // A record is a Secret of Helm's format: other tools read it, so nothing here is ours to choose.
 const (
-	recordType  corev1.SecretType = "helm.sh/release.v1"
-	recordData                    = "release"
-	recordOwner                   = "helm"
+	recordType  = corev1.SecretType("helm.sh/release.v1")
+	recordData  = "release"
+	recordOwner = "helm"
 
 	labelOwner    = "owner"
 	labelName     = "name"

@@ -49,10 +49,13 @@ func (w *waiter) ready(ctx context.Context, resources kube.ResourceList, timeout
 	done, err := w.poll(ctx, timeout, func(ctx context.Context) (bool, error) {
 		for _, info := range resources {
 			ready, err := w.isReady(ctx, info)
-			if err != nil && !transient(err) {
+			if transient(err) {
+				ready, err = false, nil // looked at again
+			}
+			if err != nil {
 				return false, fmt.Errorf("%s: %w", objectName(info), err)
 			}
-			if err != nil || !ready {
+			if !ready {
 				return false, nil
 			}
 		}
@@ -173,7 +176,7 @@ func (w *waiter) jobReady(job *batchv1.Job) (bool, error) {
 
 // transient reports whether a look at an object may go better next time.
 func transient(err error) bool {
-	if errors.Is(err, ErrFailed) {
+	if err == nil || errors.Is(err, ErrFailed) {
 		return false
 	}
 	var status apierrors.APIStatus

@@ -317,10 +317,14 @@ func FuzzTargetPath(f *testing.F) {
 		var at any = values
 		for _, s := range steps {
 			if s.isIndex {
-				at = at.([]any)[s.index]
-			} else {
-				at = at.(map[string]any)[s.key]
+				list, ok := at.([]any)
+				require.True(t, ok)
+				at = list[s.index]
+				continue
 			}
+			table, ok := at.(map[string]any)
+			require.True(t, ok)
+			at = table[s.key]
 		}
 		require.Equal(t, typed(value), at)
 	})

@@ -20,7 +20,8 @@ func parse(t *testing.T, args ...string) (options, error) {
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
-	return o, o.check()
+	err := o.check()
+	return o, err
 }
 
 func TestTheDefaultsAreValid(t *testing.T) {

@@ -60,8 +60,7 @@ func sourcePart(run func(ctx context.Context, listed func()) error, listed func(
 				return err
 			case <-starting.Done():
 				end()
-				<-ended
-				return starting.Err()
+				return errors.Join(starting.Err(), <-ended)
 			}
 		},
 		Run: func(ctx context.Context) error {

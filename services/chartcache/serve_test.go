@@ -255,7 +255,13 @@ func TestWatchersSeeTheStateAndItsChanges(t *testing.T) {
 
 func TestAWatchThatLosesItsConnectionGoesOnWhereItWas(t *testing.T) {
 	upstream := newRepository(t)
-	p := startProcess(t, "--data-dir", t.TempDir(), "--repositories", writeRepositories(t, upstream.URL, "hunter2"))
+	file := writeRepositories(t, upstream.URL, "hunter2")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	// One more, of which there is never any news: it must not pass for deleted.
+	content = append(content, "- name: silent\n  url: https://charts.example.com/?query\n"...)
+	require.NoError(t, os.WriteFile(file, content, 0o600))
+	p := startProcess(t, "--data-dir", t.TempDir(), "--repositories", file)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	connections := make(chan net.Conn, 10)

@@ -86,8 +86,11 @@ func parseRegistry(raw string) (registry, bool) {
 		return registry{}, false
 	}
 	r := registry{host: strings.ToLower(u.Hostname()), path: strings.Trim(path.Clean("/"+u.Path), "/")}
-	port := u.Port()
-	if port != "" && !(port == "443" && u.Scheme != "http") && !(port == "80" && u.Scheme == "http") {
+	usual := "443"
+	if u.Scheme == "http" {
+		usual = "80"
+	}
+	if port := u.Port(); port != "" && port != usual {
 		r.host = net.JoinHostPort(r.host, port)
 	}
 	// Docker Hub has three names; its entry is called https://index.docker.io/v1/ for historical reasons.

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -106,7 +107,7 @@ func TestTheIndexFollowsTheFolder(t *testing.T) {
 		assert.Equal(t, "v1", i.APIVersion)
 		var found []string
 		for _, e := range i.Entries["web"] {
-			found = append(found, e["version"].(string))
+			found = append(found, fmt.Sprint(e["version"]))
 			assert.Len(t, e["digest"], 64)
 		}
 		return found

@@ -75,7 +75,8 @@ func TestNamesOfRuns(t *testing.T) {
 	}
 	_, err := s.Create(RandomName(), self(t))
 	assert.NoError(t, err)
-	assert.NotEqual(t, RandomName(), RandomName())
+	first, second := RandomName(), RandomName()
+	assert.NotEqual(t, first, second)
 }
 
 func TestAKilledRunIsEndedAndRemovedByTheNext(t *testing.T) {
