@@ -17,7 +17,9 @@ CONTROL_PLANE_PACKAGES := ./operator/controller/... ./operator/helm/...
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 IMG ?= ketches/helm-operator
 CHARTCACHE_IMG ?= $(dir $(IMG))chartcache
-LDFLAGS := -s -w -X github.com/ketches/helm-operator/services/internal/buildinfo.version=$(VERSION)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null)
+BUILDINFO := github.com/ketches/helm-operator/services/internal/buildinfo
+LDFLAGS = -s -w -X $(BUILDINFO).version=$(VERSION) -X $(BUILDINFO).revision=$(REVISION)
 
 TOOLS := .tools/bin
 LOCAL_BIN := deploy/local/.state/bin
@@ -39,9 +41,9 @@ help: ## Show this help.
 
 .PHONY: ci
 ci: ## What CI runs: check, build, test.
-	@$(MAKE) check
-	@$(MAKE) build
-	@$(MAKE) test
+	@echo '== check'; $(MAKE) --no-print-directory check
+	@echo '== build'; $(MAKE) --no-print-directory build kube build-tests
+	@echo '== test'; $(MAKE) --no-print-directory test
 
 ##@ Develop
 
@@ -104,25 +106,34 @@ check-tidy: ## Verify that every go.mod is tidy.
 vuln: $(TOOLS)/govulncheck ## Look for known vulnerabilities that the code reaches (needs the database on the internet).
 	for module in $(MODULES) deploy/local; do (cd $$module && GOWORK=off $(CURDIR)/$(TOOLS)/govulncheck ./...); done
 
+# With KUBE= the local Kubernetes is taken to be built.
+KUBE := kube
+
 .PHONY: test
-test: kube ## Run all tests.
-	@$(MAKE) test-unit
-	@$(MAKE) test-controllers
-	@$(MAKE) test-e2e
+test: $(KUBE) ## Run all tests.
+	@$(MAKE) --no-print-directory KUBE= test-unit
+	@$(MAKE) --no-print-directory KUBE= test-controllers
+	@$(MAKE) --no-print-directory KUBE= test-e2e
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go and a C compiler, with the race detector.
-	cd .tools/arrows && GOWORK=off $(GO_TEST) ./...
-	cd deploy/local && GOWORK=off $(GO_TEST_RACE) ./...
-	$(GO_TEST_RACE) $$(go list $(PACKAGES) | grep -vxFf <(go list $(CONTROL_PLANE_PACKAGES) ./services/e2e/...))
+	@cd .tools/arrows && GOWORK=off $(GO_TEST) ./...
+	@cd deploy/local && GOWORK=off $(GO_TEST_RACE) ./...
+	@$(GO_TEST_RACE) $$(go list $(PACKAGES) | grep -vxFf <(go list $(CONTROL_PLANE_PACKAGES) ./services/e2e/...))
 
 .PHONY: test-controllers
-test-controllers: kube ## Run the tests that need a real API server, with the race detector.
-	$(GO_TEST_RACE) $(CONTROL_PLANE_PACKAGES)
+test-controllers: $(KUBE) ## Run the tests that need a real API server, with the race detector.
+	@$(GO_TEST_RACE) $(CONTROL_PLANE_PACKAGES)
 
 .PHONY: test-e2e
-test-e2e: kube ## Run both services on the local control plane, end to end.
-	$(GO_TEST) ./services/e2e/...
+test-e2e: $(KUBE) ## Run both services on the local control plane, end to end.
+	@$(GO_TEST) ./services/e2e/...
+
+.PHONY: build-tests
+build-tests: ## Compile all tests, so that running them takes no longer than they do.
+	cd deploy/local && GOWORK=off $(GO_TEST_RACE) -c -o /dev/null ./...
+	$(GO_TEST_RACE) -c -o /dev/null $(filter-out ./services/...,$(PACKAGES)) ./services/chartcache/... ./services/internal/... ./services/operator/...
+	$(GO_TEST) -c -o /dev/null ./services/e2e
 
 ##@ Local stack
 
@@ -169,8 +180,8 @@ undeploy: ## Remove both services; objects and CRDs stay.
 
 .PHONY: docker-build-local
 docker-build-local: ## Build both images for this machine, as IMG:VERSION and CHARTCACHE_IMG:VERSION.
-	docker build -f Dockerfile.operator --build-arg VERSION=$(VERSION) -t $(IMG):$(VERSION) .
-	docker build -f Dockerfile.chartcache --build-arg VERSION=$(VERSION) -t $(CHARTCACHE_IMG):$(VERSION) .
+	docker build -f Dockerfile.operator --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMG):$(VERSION) .
+	docker build -f Dockerfile.chartcache --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(CHARTCACHE_IMG):$(VERSION) .
 
 # Tools: each is rebuilt when its go.mod changes.
 

@@ -356,9 +356,17 @@ func (j *job) fail(err error) bool {
 	}
 	if news {
 		c.cfg.Logger.Warn().Stringer("repository", r.source).Str("reason", failed.Reason.String()).
-			AnErr("cause", errors.Unwrap(err)).Msg(failed.Message)
+			AnErr("cause", causeOf(err)).Msg(failed.Message)
 	}
 	return true
+}
+
+// causeOf is what is worth logging about an error beside its message: the cause, or all of an error without a reason.
+func causeOf(err error) error {
+	if known, ok := errors.AsType[*cacheerr.Error](err); ok {
+		return known.Err
+	}
+	return err
 }
 
 // outcome is a record after a sync that ended now. The caller holds mu.

@@ -167,3 +167,15 @@ func TestWatchSaysOnceThatTheServerIsAway(t *testing.T) {
 	}})
 	assert.Equal(t, []string{"down", "up", "synced"}, collect(t, client, 3))
 }
+
+func TestARepositoryThatIsKnownByItsURLIsNotGoneBecauseAnotherInstanceLacksIt(t *testing.T) {
+	byURL := &chartcachev1.WatchRepositoriesResponse{Event: &chartcachev1.WatchRepositoriesResponse_Changed{
+		Changed: &chartcachev1.RepositoryChanged{Repository: &chartcachev1.Repository{Url: "https://charts.example.com"}},
+	}}
+	var tokens []string
+	client := start(t, script(&tokens,
+		messages{byURL, changed("one", ""), bookmark(true, "a1")},
+		messages{changed("one", ""), bookmark(true, "b1")},
+	))
+	assert.Equal(t, []string{"up", "changed ", "changed one", "synced", "down", "up", "changed one", "synced"}, collect(t, client, 8))
+}

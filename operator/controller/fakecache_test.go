@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -52,7 +53,7 @@ func (c *fakeCache) publish(source client.Source, generation int64, version clie
 	if version.Digest == "" {
 		version.Digest = fmt.Sprintf("sha256:%x", sha256.Sum256(tarball))
 	}
-	versions := append(repository.versions[version.Chart], fakeVersion{version, tarball})
+	versions := slices.Concat(repository.versions[version.Chart], []fakeVersion{{version, tarball}})
 	sort.Slice(versions, func(i, j int) bool {
 		return semver.MustParse(versions[i].version.Version).GreaterThan(semver.MustParse(versions[j].version.Version))
 	})

@@ -39,10 +39,10 @@ func (w *watch) Start(ctx context.Context) error {
 			w.log.Error(err, "Not all objects that a change in chartcache concerns could be found")
 		}
 	})
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // the manager stops
 }
 
 func (w *watch) handle(ctx context.Context, event client.Event) error {

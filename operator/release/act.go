@@ -34,7 +34,7 @@ func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Durati
 	case Install, Upgrade, Rollback, Uninstall:
 		return p.start(ctx, f, d)
 	default:
-		p.conclude(f, d)
+		p.conclude(d)
 		return p.lookAgain(f, d), false, p.save(ctx)
 	}
 }
@@ -51,7 +51,7 @@ func (p *pass) lookAgain(f *Facts, d Decision) time.Duration {
 }
 
 // conclude writes the conditions of a release that is left as it is.
-func (p *pass) conclude(f *Facts, d Decision) {
+func (p *pass) conclude(d Decision) {
 	p.observed()
 	before := meta.FindStatusCondition(p.saved.Status.Conditions, v1alpha1.ConditionReady)
 	switch d.Action {
@@ -109,8 +109,7 @@ func (p *pass) unlock(ctx context.Context, f *Facts, d Decision) error {
 func (p *pass) adopt(ctx context.Context, f *Facts) {
 	status := &p.draft.Status
 	log.FromContext(ctx).Info("Adopted a release that is as it should be", "release", f.Target.String(), "revision", f.Newest.Revision)
-	status.AppliedDigest, status.DesiredDigest = f.Desired, f.Desired
-	p.noteChart()
+	status.AppliedDigest = f.Desired
 	p.pushHistory(v1alpha1.ReleaseRevision{
 		Revision: f.Newest.Revision, Status: statusDeployed, ChartVersion: p.chart.version.Version,
 		AppVersion: p.chart.version.AppVersion, Digest: f.Desired,
@@ -143,6 +142,11 @@ func (p *pass) start(ctx context.Context, f *Facts, d Decision) (time.Duration, 
 		}
 	}
 	if !p.cfg.Runner.Reserve(p.key) { // the runner wakes the object when its turn comes
+		if p.cfg.Runner.Queued(p.key) {
+			p.observed()
+			p.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, startedReason(v1alpha1.OperationType(d.Action)),
+				fmt.Sprintf("%s waits until fewer Helm operations run: %s", d.Action, d.Because))
+		}
 		return p.settings.interval, false, p.save(ctx)
 	}
 	operation := p.announce(f, d)
@@ -174,7 +178,7 @@ func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
 	case Upgrade:
 		operation.Type = v1alpha1.OperationUpgrade
 		operation.Message = fmt.Sprintf("Upgrading to %s (timeout %s): %s", chart, p.settings.upgrade.Timeout, d.Because)
-		if status.ChartVersion == p.chart.version.Version && status.ChartDigest != "" && status.ChartDigest != p.chart.version.Digest {
+		if p.republished {
 			operation.Message = fmt.Sprintf("Upgrading to %s (timeout %s): this version was published again with another content",
 				chart, p.settings.upgrade.Timeout)
 		}
@@ -188,12 +192,8 @@ func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
 	if d.Action != Uninstall {
 		operation.Revision++
 	}
-	if d.Action == Install || d.Action == Upgrade {
-		status.DesiredDigest = f.Desired
-		p.noteChart()
-		if p.wantForce != "" {
-			status.HandledForce = p.wantForce
-		}
+	if (d.Action == Install || d.Action == Upgrade) && p.wantForce != "" {
+		status.HandledForce = p.wantForce
 	}
 	if d.Action == Install {
 		// Names for the deletion, should this process not live to see the outcome.
@@ -212,16 +212,6 @@ func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
 		p.normal(startedReason(operation.Type), operation.Message)
 	}
 	return operation
-}
-
-// noteChart writes the chart that should be deployed into the draft.
-func (p *pass) noteChart() {
-	status := &p.draft.Status
-	if p.chart.version.Digest == "" {
-		return
-	}
-	status.ChartVersion, status.ChartDigest = p.chart.version.Version, p.chart.version.Digest
-	status.LatestVersion = newerThan(p.chart.newestVersion, p.chart.version.Version)
 }
 
 // digestOf returns the desired digest that a revision deployed, as far as the status remembers.

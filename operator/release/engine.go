@@ -95,7 +95,7 @@ func New(cfg Config) (*Engine, error) {
 		cfg.Now = time.Now
 	}
 	if cfg.NewOperationID == nil {
-		cfg.NewOperationID = func() string { return rand.Text() }
+		cfg.NewOperationID = rand.Text
 	}
 	if cfg.MinRevision == nil {
 		cfg.MinRevision = func(client.Source) client.Revision { return client.Revision{} }
@@ -137,8 +137,8 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 			p.unreadable(err)
 			return 0, errors.Join(err, p.save(ctx))
 		}
-		decision := Decide(facts)
-		after, again, err := p.act(ctx, &facts, decision)
+		decision := Decide(*facts)
+		after, again, err := p.act(ctx, facts, decision)
 		if err != nil || !again {
 			return after, err
 		}

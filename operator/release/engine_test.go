@@ -300,8 +300,28 @@ func TestLongTextsAreCutBetweenCharacters(t *testing.T) {
 	b.settle()
 	for _, event := range b.events.take() {
 		assert.LessOrEqual(t, len(event)-len("Warning InstallFailed: "), maxEventBytes)
-		assert.True(t, strings.ToValidUTF8(event, "?") == event)
+		assert.Equal(t, strings.ToValidUTF8(event, "?"), event)
 	}
 	assert.LessOrEqual(t, len(b.condition(v1alpha1.ConditionReady).Message), maxMessageBytes)
 	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "next try at", "the useful end is not cut off")
+}
+
+func TestAnOldAnswerIsNotTakenForTheOneToANewSpec(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.settle()
+	// The new spec is looked at, but cannot be acted on, because somebody works on the release.
+	b.helm.records[appTarget][0].Status = helm.StatusPendingUpgrade
+	b.helm.records[appTarget][0].LastDeployed = b.now
+	b.charts.offer("2.0.0", "sha256:two")
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Spec.Chart.Version = "^2.0.0" })
+	b.settle()
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonDependencyNotReady)
+
+	b.helm.records[appTarget][0].Status = helm.StatusDeployed
+	b.charts.fail(unreachable())
+	b.settle()
+
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonDependencyNotReady)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "unreachable")
 }

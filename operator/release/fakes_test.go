@@ -478,7 +478,7 @@ func (b *bench) written() []string {
 	return statuses
 }
 
-var errUnready = errors.New("Deployment shop/app is not ready")
+var errUnready = errors.New("deployment shop/app is not ready")
 
 func unreachable() error {
 	return &client.Error{Code: codes.Unavailable, Message: "connection refused"}

@@ -30,7 +30,7 @@ const pendingMargin = time.Minute
 const resolveTimeout = 2 * time.Minute
 
 // observe gathers the facts. Errors are those of the API server.
-func (p *pass) observe(ctx context.Context) (Facts, error) {
+func (p *pass) observe(ctx context.Context) (*Facts, error) {
 	f := p.remembered()
 	p.settings, f.Problem = readSettings(p.draft)
 	f.Target, f.Retry = p.settings.target, p.settings.retry
@@ -42,17 +42,17 @@ func (p *pass) observe(ctx context.Context) (Facts, error) {
 		if deployed, ok := deployedTarget(p.draft); ok {
 			f.Target = deployed
 		}
-		return f, p.observeStorage(ctx, &f)
+		return f, p.observeStorage(ctx, f)
 	}
 	if !f.Suspended {
-		if err := p.observeWishes(ctx, &f); err != nil {
+		if err := p.observeWishes(ctx, f); err != nil {
 			return f, err
 		}
 	}
 	if f.Running != nil || (f.Problem != nil && checkTarget(f.Target) != nil) {
 		return f, nil
 	}
-	return f, p.observeStorage(ctx, &f)
+	return f, p.observeStorage(ctx, f)
 }
 
 // observeWishes finds out what should be deployed.
@@ -71,9 +71,9 @@ func (p *pass) observeWishes(ctx context.Context, f *Facts) error {
 }
 
 // remembered returns the facts that the object itself holds.
-func (p *pass) remembered() Facts {
+func (p *pass) remembered() *Facts {
 	spec := &p.draft.Spec
-	f := Facts{
+	f := &Facts{
 		Now:       p.cfg.Now(),
 		Deleting:  !p.draft.DeletionTimestamp.IsZero(),
 		Orphan:    spec.DeletionPolicy == v1alpha1.DeletionPolicyOrphan,
@@ -227,8 +227,8 @@ func (p *pass) noteDesired(f *Facts) {
 	switch {
 	case f.Problem == nil && f.ChartProblem == nil:
 		status.DesiredDigest = f.Desired
-		if f.Running == nil { // start compares with the version before
-			status.LatestVersion = newerThan(p.chart.newestVersion, p.chart.version.Version)
+		if f.Running == nil {
+			p.noteChart()
 		}
 	case f.Desired == "" && f.Running == nil:
 		// What was found out for another spec, or is known to be wrong now, must not be taken for an answer later.
@@ -236,6 +236,14 @@ func (p *pass) noteDesired(f *Facts) {
 			status.DesiredDigest, status.ChartDigest, status.ChartVersion, status.LatestVersion = "", "", "", ""
 		}
 	}
+}
+
+// noteChart writes the chart that should be deployed into the draft.
+func (p *pass) noteChart() {
+	status, version := &p.draft.Status, p.chart.version
+	p.republished = status.ChartVersion == version.Version && status.ChartDigest != "" && status.ChartDigest != version.Digest
+	status.ChartVersion, status.ChartDigest = version.Version, version.Digest
+	status.LatestVersion = newerThan(p.chart.newestVersion, version.Version)
 }
 
 // newerThan returns a version if it is newer than another, else nothing.

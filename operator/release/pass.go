@@ -24,6 +24,8 @@ type pass struct {
 	settings settings
 	chart    resolvedChart
 	values   composedValues
+	// republished reports that the version of the chart is the same as before, but its content is not.
+	republished bool
 	// wantForce is a new value of the annotation that asks for an upgrade.
 	wantForce string
 }

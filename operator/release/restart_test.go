@@ -172,6 +172,8 @@ func TestNoMoreOperationsThanAllowedRunAtOnce(t *testing.T) {
 	b.once()
 	assert.Empty(t, b.helm.done())
 	assert.Nil(t, b.objects.get().Status.Operation, "no intent without a slot")
+	b.assertReady(metav1.ConditionUnknown, v1alpha1.ReasonInstallStarted)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "waits")
 
 	b.runner.Return()
 	b.awaitWake()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -107,16 +108,20 @@ func (r *Runner) Reserve(key types.NamespacedName) bool {
 		return false
 	}
 	if r.used >= r.cfg.MaxOperations {
-		for _, queued := range r.waiting {
-			if queued == key {
-				return false
-			}
+		if !slices.Contains(r.waiting, key) {
+			r.waiting = append(r.waiting, key)
 		}
-		r.waiting = append(r.waiting, key)
 		return false
 	}
 	r.used++
 	return true
+}
+
+// Queued reports whether an object waits for a slot.
+func (r *Runner) Queued(key types.NamespacedName) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Contains(r.waiting, key)
 }
 
 // Return gives a reserved slot back that was not used.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -86,9 +87,9 @@ func TestChangedValuesUpgradeAndUnchangedOnesDoNot(t *testing.T) {
 	s.edit("app", func(r *v1alpha1.HelmRelease) {
 		r.Spec.Values = v1alpha1.ValuesFromString("message: changed # with a comment\n")
 	})
-	release := s.until("app", func(r *v1alpha1.HelmRelease) error {
+	s.until("app", func(r *v1alpha1.HelmRelease) error {
 		if r.Status.HelmRelease.Revision != 2 {
-			return assert.AnError
+			return fmt.Errorf("revision is %d, want 2", r.Status.HelmRelease.Revision)
 		}
 		return ready(r)
 	})
@@ -97,7 +98,7 @@ func TestChangedValuesUpgradeAndUnchangedOnesDoNot(t *testing.T) {
 	s.edit("app", func(r *v1alpha1.HelmRelease) {
 		r.Spec.Values = v1alpha1.ValuesFromString("# the same, spelled otherwise\n\"message\": 'changed'\n")
 	})
-	release = s.until("app", ready)
+	release := s.until("app", ready)
 	assert.Equal(t, 2, release.Status.HelmRelease.Revision, "the same values must not upgrade")
 }
 

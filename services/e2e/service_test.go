@@ -87,10 +87,13 @@ func (s *service) kill() error {
 	if s.cmd == nil {
 		return nil
 	}
-	err := s.cmd.Process.Kill()
-	<-s.done
+	killed := s.cmd.Process.Kill()
+	ended := <-s.done
 	s.cmd = nil
-	return err
+	if signalled := new(exec.ExitError); errors.As(ended, &signalled) {
+		return killed // it ended by the signal, as it should
+	}
+	return errors.Join(killed, ended)
 }
 
 // logTail returns the last bytes of the process's log.

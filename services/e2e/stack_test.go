@@ -200,13 +200,19 @@ func (s *stack) printLogTails(w io.Writer) {
 // that at once.
 func threeAddresses() (first, second, third string, err error) {
 	var addresses [3]string
+	var listeners []net.Listener // all open until the last one is there, so that no two are the same
 	for i := range addresses {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return "", "", "", err
 		}
-		defer listener.Close()
+		listeners = append(listeners, listener)
 		addresses[i] = listener.Addr().String()
+	}
+	for _, listener := range listeners {
+		if err := listener.Close(); err != nil {
+			return "", "", "", err
+		}
 	}
 	return addresses[0], addresses[1], addresses[2], nil
 }

@@ -12,15 +12,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// version is set by the linker (-X) for releases; see the Makefile. It is never written at run time.
-var version string
+// version and revision are set by the linker (-X); see the Makefile. They are never written at run time. The toolchain
+// records no revision for a main package of a workspace, hence revision.
+var (
+	version  string
+	revision string //nolint:gochecknoglobals // The linker can only set a variable.
+)
 
 // Info describes a build.
 type Info struct {
 	// Version is the release, such as "v1.2.3"; "devel" for a build outside a release.
 	Version string
-	// Revision is the commit, with "-dirty" behind it when the work tree had changes; "unknown" when the toolchain did
-	// not record it.
+	// Revision is the commit, with "-dirty" behind it when the toolchain saw changes in the work tree; "unknown" when
+	// neither linker nor toolchain know it.
 	Revision string
 	// GoVersion is the toolchain, such as "go1.26.8".
 	GoVersion string
@@ -34,19 +38,23 @@ func Get() Info {
 	if !ok {
 		build = &debug.BuildInfo{}
 	}
-	return describe(version, build.Settings)
+	return describe(version, revision, build.Settings)
 }
 
-func describe(version string, settings []debug.BuildSetting) Info {
+func describe(version, revision string, settings []debug.BuildSetting) Info {
 	info := Info{
 		Version:   version,
-		Revision:  "unknown",
+		Revision:  revision,
 		GoVersion: runtime.Version(),
 		Platform:  runtime.GOOS + "/" + runtime.GOARCH,
 	}
 	if info.Version == "" {
 		info.Version = "devel"
 	}
+	if info.Revision != "" {
+		return info
+	}
+	info.Revision = "unknown"
 	dirty := false
 	for _, setting := range settings {
 		switch setting.Key {

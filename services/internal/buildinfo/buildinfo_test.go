@@ -14,15 +14,17 @@ import (
 func TestDescribe(t *testing.T) {
 	for name, c := range map[string]struct {
 		version  string
+		revision string
 		settings []debug.BuildSetting
 		want     Info
 	}{
-		"nothing is known":         {"", nil, Info{Version: "devel", Revision: "unknown"}},
-		"a release":                {"v1.2.3", []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}}, Info{Version: "v1.2.3", Revision: "abc"}},
-		"a work tree with changes": {"", []debug.BuildSetting{{Key: "vcs.modified", Value: "true"}, {Key: "vcs.revision", Value: "abc"}}, Info{Version: "devel", Revision: "abc-dirty"}},
+		"nothing is known":         {"", "", nil, Info{Version: "devel", Revision: "unknown"}},
+		"a release":                {"v1.2.3", "", []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}}, Info{Version: "v1.2.3", Revision: "abc"}},
+		"a work tree with changes": {"", "", []debug.BuildSetting{{Key: "vcs.modified", Value: "true"}, {Key: "vcs.revision", Value: "abc"}}, Info{Version: "devel", Revision: "abc-dirty"}},
+		"the linker wins":          {"", "def", []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}}, Info{Version: "devel", Revision: "def"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := describe(c.version, c.settings)
+			got := describe(c.version, c.revision, c.settings)
 			assert.Equal(t, c.want.Version, got.Version)
 			assert.Equal(t, c.want.Revision, got.Revision)
 			assert.True(t, strings.HasPrefix(got.GoVersion, "go1."), got.GoVersion)

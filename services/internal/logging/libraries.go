@@ -2,17 +2,23 @@ package logging
 
 import (
 	"fmt"
+	"io"
+	stdlog "log"
 	"strings"
 
+	"github.com/go-logr/zerologr"
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc/grpclog"
 	"k8s.io/klog/v2"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// CaptureLibraries leads the process-wide loggers of klog (client-go), controller-runtime and gRPC into log. Only main
+// CaptureLibraries leads the process-wide loggers of klog (client-go), controller-runtime and gRPC into log, and drops
+// what goes to the standard library's logger: Helm's chart library prints values there, which may be secrets. Only main
 // may call it, once, before it uses any of them: those loggers are global, and gRPC's has no lock.
 func CaptureLibraries(log zerolog.Logger) {
+	stdlog.SetOutput(io.Discard)
+	zerologr.VerbosityFieldName = "" // the level says it
 	klog.SetLoggerWithOptions(Logr(log.With().Str("library", "client-go").Logger()))
 	ctrllog.SetLogger(Logr(log))
 	grpclog.SetLoggerV2(grpcLogger{log.With().Str("library", "grpc").Logger()})

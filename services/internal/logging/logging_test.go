@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
+	stdlog "log"
 	"testing"
 	"time"
 
@@ -93,6 +95,11 @@ func TestCaptureLibrariesLeadsTheirLinesIntoTheLogger(t *testing.T) {
 	grpclog.Warningf("detail %d", 1)
 	grpclog.Infoln("more", "detail")
 	assert.Equal(t, []string{"of klog", "of controller-runtime", "ofgrpc", "detail 1"}, messages(t, &out))
+}
+
+func TestCaptureLibrariesDropsWhatGoesToTheStandardLogger(t *testing.T) {
+	CaptureLibraries(zerolog.Nop())
+	assert.Equal(t, io.Discard, stdlog.Writer())
 }
 
 // messages returns the message of each JSON line.
