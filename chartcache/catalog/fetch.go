@@ -82,6 +82,9 @@ func (c *Catalog) isCached(r *repository, listed index.Entry) (bool, error) {
 // download downloads a tarball, once for all who want it, and remembers what it learned.
 func (c *Catalog) download(ctx context.Context, v *view, listed index.Entry) error {
 	r, spec, place := v.r, v.spec, v.place
+	if spec.Invalid != nil {
+		return spec.Invalid // it may lack credentials, so upstream must not be asked
+	}
 	_, err := c.share(ctx, r.key("download", place, listed.Chart, listed.Version, listedAs(listed)), func(ctx context.Context, _ *flight) error {
 		select {
 		case c.downloads <- struct{}{}:
@@ -186,6 +189,9 @@ func (e *edit) remember(listed index.Entry, got transferred) {
 // describe learns the digests of a version of a registry from its manifest.
 func (c *Catalog) describe(ctx context.Context, v *view, listed index.Entry) error {
 	r, spec, place := v.r, v.spec, v.place
+	if spec.Invalid != nil {
+		return spec.Invalid // it may lack credentials, so upstream must not be asked
+	}
 	_, err := c.share(ctx, r.key("describe", place, listed.Chart, listed.Version, listedAs(listed)), func(ctx context.Context, _ *flight) error {
 		// The caller may have looked just before another one learned it.
 		if e := c.knowledgeOf(r).complete(listed); e.Digest != "" && e.ManifestDigest != "" {

@@ -96,6 +96,9 @@ func (v *view) refresh(ctx context.Context, chart string) (again bool, err error
 func (c *Catalog) discover(ctx context.Context, v *view, chart string) (found bool, err error) {
 	r, spec, place := v.r, v.spec, v.place
 	work, err := c.share(ctx, r.key("discover", place, chart), func(ctx context.Context, work *flight) error {
+		if err := c.mayDownload(r); err != nil {
+			return err // the registry asked for fewer requests
+		}
 		ctx, cancel := context.WithTimeout(ctx, spec.Timeout)
 		defer cancel()
 		up, err := c.upstream(ctx, spec)
@@ -103,6 +106,9 @@ func (c *Catalog) discover(ctx context.Context, v *view, chart string) (found bo
 			return err
 		}
 		versions, err := up.Versions(ctx, chart)
+		if err != nil {
+			c.noteRefusal(r, err)
+		}
 		if err != nil && cacheerr.ReasonOf(err) != chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND {
 			return explain(ctx, err)
 		}

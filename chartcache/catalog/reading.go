@@ -7,8 +7,10 @@ import (
 	"os"
 	"slices"
 
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	"github.com/ketches/helm-operator/chartcache/index"
 	"github.com/ketches/helm-operator/chartcache/upstream"
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
 // maxDescribed bounds how many versions of a registry are looked at in one sync to see whether their tags moved; those
@@ -99,6 +101,10 @@ func (j *job) findMoves(ctx context.Context, up upstream.Upstream, tags map[stri
 		digest, manifest, created, err := up.Describe(ctx, upstream.Chart{Name: o.chart, Version: o.version})
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("describe chart %s: %w", o.chart, context.Cause(ctx))
+		}
+		if cacheerr.ReasonOf(err) == chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED {
+			j.c.noteRefusal(j.r, err)
+			break // the rest is looked at by a later sync
 		}
 		// A manifest that cannot be read now is looked at again by the next sync; the repository itself did answer.
 		if err != nil || manifest == o.now.ManifestDigest {

@@ -83,6 +83,10 @@ func (v *view) pinned(ctx context.Context, entries []index.Entry, w wanted, dige
 	}
 	for _, e := range candidates {
 		e, err := v.learn(ctx, e)
+		switch cacheerr.ReasonOf(err) {
+		case chartcachev1.ErrorReason_ERROR_REASON_CHART_INVALID, chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND:
+			continue // a broken version is not the one that is pinned
+		}
 		if err != nil {
 			return index.Entry{}, err
 		}

@@ -109,13 +109,16 @@ func (s store) folder(source Source, url string, plainHTTP bool) string {
 // absent, each part for itself.
 func (s store) load(folder string) stored {
 	var found stored
-	if readJSON(filepath.Join(folder, stateFile), &found.record) != nil || found.record.Format != recordFormat ||
-		!slices.IsSorted(found.record.Known) {
+	// What cannot be read at the moment (too many open files, say) may be whole: then nothing is removed.
+	err := readJSON(filepath.Join(folder, stateFile), &found.record)
+	sweepable := !isUnreadable(err)
+	if err != nil || found.record.Format != recordFormat || !slices.IsSorted(found.record.Known) {
 		found.record = record{}
 	}
 	if name := found.record.Index; name != "" {
 		reader, err := index.Open(filepath.Join(folder, filepath.Base(name)))
 		if err != nil {
+			sweepable = sweepable && !isUnreadable(err)
 			// Without the generation, what is said about it is meaningless; the charts to ask for are not.
 			found.record = record{Format: recordFormat, URL: found.record.URL, LastUsed: found.record.LastUsed, Known: found.record.Known}
 		}
@@ -125,8 +128,15 @@ func (s store) load(folder string) stored {
 		found.knowledge = knowledge{}
 	}
 	found.knowledge.init()
-	s.sweep(folder, found.record.Index)
+	if sweepable {
+		s.sweep(folder, found.record.Index)
+	}
 	return found
+}
+
+// isUnreadable reports whether err is a failure of the system, which says nothing about the file's content.
+func isUnreadable(err error) bool {
+	return errors.As(err, new(*fs.PathError)) && !errors.Is(err, fs.ErrNotExist)
 }
 
 // sweep removes what a crash or a superseded generation left, except the generation keep. Failures cost disk space only.

@@ -46,7 +46,10 @@ func (c *Catalog) syncNow(ctx context.Context, r *repository) (changed bool, err
 		if errors.Is(err, errSuperseded) {
 			continue // the sync for the new spec is the answer
 		}
-		return work.changed, err
+		if err != nil {
+			return false, err // the sync may go on: changed is not to be read then
+		}
+		return work.changed, nil
 	}
 }
 
@@ -163,7 +166,11 @@ func (j *job) run(ctx context.Context) {
 	}
 	bounded, cancel := context.WithTimeout(ctx, j.spec.Timeout)
 	defer cancel()
-	found, err := j.read(bounded)
+	var found *reading
+	err := guarded(func() (err error) {
+		found, err = j.read(bounded)
+		return err
+	})
 	if found != nil {
 		defer found.discard()
 	}
@@ -172,7 +179,10 @@ func (j *job) run(ctx context.Context) {
 		return
 	}
 	if err == nil {
-		j.work.changed, err = j.commit(found)
+		err = guarded(func() (err error) {
+			j.work.changed, err = j.commit(found)
+			return err
+		})
 	}
 	if err != nil && (errors.Is(err, errSuperseded) || errors.Is(err, errGone)) {
 		j.work.err = j.giveUp(err)

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
+
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
 // errStopped is what calls get that need work from a catalog whose Run has ended.
@@ -130,7 +134,7 @@ func (c *Catalog) share(ctx context.Context, key string, f func(ctx context.Cont
 	if !running {
 		work = newFlight()
 		started := c.tasks.start(func(ctx context.Context) {
-			work.err = stoppedOr(ctx, f(ctx, work))
+			work.err = stoppedOr(ctx, guarded(func() error { return f(ctx, work) }))
 			c.mu.Lock()
 			delete(c.flights, key)
 			c.mu.Unlock()
@@ -145,6 +149,17 @@ func (c *Catalog) share(ctx context.Context, key string, f func(ctx context.Cont
 	c.mu.Unlock()
 	err := work.wait(ctx)
 	return work, err
+}
+
+// guarded turns a panic of f into an error, so that what one repository sends cannot end the service for all of them.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = cacheerr.Wrap(chartcachev1.ErrorReason_ERROR_REASON_INTERNAL, fmt.Errorf("panic: %v\n%s", r, debug.Stack()),
+				"chartcache failed unexpectedly; its log says where")
+		}
+	}()
+	return f()
 }
 
 // stoppedOr replaces what a task failed with because the catalog stops.

@@ -78,8 +78,11 @@ func (c *completion) observe(event catalog.Event) (send catalog.Event, more bool
 			return event, true
 		}
 	case catalog.EventBookmark:
-		if event.InitialStateComplete && !c.all() {
+		switch {
+		case event.InitialStateComplete && !c.all():
 			event.InitialStateComplete, c.owed = false, true
+		case c.owed && c.all(): // what was not told of is gone
+			event.InitialStateComplete, c.owed = true, false
 		}
 	}
 	return event, false

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -134,6 +135,8 @@ func parseRepositoryURL(raw string) (*url.URL, error) {
 		return nil, invalid("the URL of the repository must start with http://, https:// or oci://")
 	case u.Hostname() == "":
 		return nil, invalid("the URL of the repository names no host")
+	case !utf8.ValidString(u.Host): // from an escape such as %ff
+		return nil, invalid("the URL of the repository names a host that is not text")
 	case u.User != nil:
 		return nil, invalid("the URL of the repository holds credentials; give them apart from it")
 	case u.Fragment != "":

@@ -23,7 +23,7 @@ const (
 	// maxManifestBytes is what the distribution specification tells registries to accept.
 	maxManifestBytes int64 = 4 << 20
 	// maxProvenanceBytes is far above a signed Chart.yaml with a digest.
-	maxProvenanceBytes int64 = 1 << 20
+	maxProvenanceBytes int64 = 64 << 10
 )
 
 // chartManifest is the manifest of one chart version, checked to be one.

@@ -159,6 +159,9 @@ func (r *ociRepository) listAll(ctx context.Context, known, catalogue []string) 
 // listOne lists one chart; nil when what the catalogue names is not a chart.
 func (r *ociRepository) listOne(ctx context.Context, name string, known bool) ([]string, error) {
 	versions, err := r.tags(ctx, name)
+	if !known && cacheerr.ReasonOf(err) == chartcachev1.ErrorReason_ERROR_REASON_TOO_LARGE {
+		return nil, nil // nobody asked for it, and it may be an image; whoever asks gets the error
+	}
 	if err != nil || known {
 		return versions, err
 	}
@@ -171,7 +174,8 @@ func (r *ociRepository) listOne(ctx context.Context, name string, known bool) ([
 	switch cacheerr.ReasonOf(err) {
 	case chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED:
 		return versions, nil
-	case chartcachev1.ErrorReason_ERROR_REASON_CHART_INVALID, chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND:
+	case chartcachev1.ErrorReason_ERROR_REASON_CHART_INVALID, chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND,
+		chartcachev1.ErrorReason_ERROR_REASON_DIGEST_MISMATCH:
 		return nil, nil
 	default:
 		return nil, err

@@ -17,11 +17,14 @@ import (
 // environment. The deadline of a whole request is the context's; the timeouts here only make a dead host fail before it.
 func NewTransport(t *tls.Config) http.RoundTripper {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       t,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ForceAttemptHTTP2:     true,
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     t,
+		TLSHandshakeTimeout: 15 * time.Second,
+		ForceAttemptHTTP2:   true,
+		// Some servers make a large index anew for each request. One that accepts and never answers must not hold one of
+		// the few turns to sync for the whole timeout of its repository.
+		ResponseHeaderTimeout: time.Minute,
 		MaxIdleConnsPerHost:   ociListConcurrency,
 		IdleConnTimeout:       90 * time.Second,
 		ExpectContinueTimeout: time.Second,

@@ -168,6 +168,9 @@ func (c *Client) Uninstall(ctx context.Context, o UninstallOptions) (bool, error
 		return false, nil
 	}
 
+	if err := op.deleteOutlived(history); err != nil {
+		return true, op.error(err, 0)
+	}
 	uninstall := action.NewUninstall(op.config)
 	uninstall.DisableHooks = o.DisableHooks
 	uninstall.KeepHistory = o.KeepHistory

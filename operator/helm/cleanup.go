@@ -2,6 +2,7 @@ package helm
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/kube"
@@ -82,6 +83,49 @@ func (op *operation) prune(manifests []string) {
 			op.logFailure("Objects of a failed revision could not be deleted", errs...)
 		}
 	}
+}
+
+// deleteOutlived deletes what the deployed revision and failed ones have and the newest revision lacks. Helm's uninstall
+// looks at the newest revision only, and forgets the others.
+func (op *operation) deleteOutlived(history []Revision) error {
+	if history[0].Status == StatusDeployed || history[0].Status == StatusUninstalled {
+		return nil
+	}
+	manifestOf := func(revision int) (kube.ResourceList, error) {
+		rls, err := op.config.Releases.Get(op.target.Name, revision)
+		if err != nil {
+			return nil, fmt.Errorf("read revision %d: %w", revision, err)
+		}
+		// Kinds that are unknown meanwhile are left out of what Build returns.
+		objects, err := op.kube.Build(strings.NewReader(rls.Manifest), false)
+		if err != nil {
+			return nil, fmt.Errorf("read the objects of revision %d: %w", revision, err)
+		}
+		return objects, nil
+	}
+	newest, err := manifestOf(history[0].Revision)
+	if err != nil {
+		return err
+	}
+	for _, revision := range history[1:] {
+		if revision.Status != StatusFailed && revision.Status != StatusDeployed {
+			continue
+		}
+		objects, err := manifestOf(revision.Revision)
+		if err != nil { // a damaged record must not keep the release for ever
+			op.logFailure("An earlier revision could not be read; what only it has may stay", err)
+			continue
+		}
+		if extra := objects.Difference(newest).Filter(op.owns); len(extra) > 0 {
+			if _, errs := op.kube.Delete(extra); len(errs) > 0 {
+				return fmt.Errorf("delete objects of revision %d: %w", revision.Revision, errors.Join(errs...))
+			}
+		}
+		if revision.Status == StatusDeployed {
+			break
+		}
+	}
+	return nil
 }
 
 // owns reports whether the live object belongs to the release and may be deleted.

@@ -90,10 +90,15 @@ func (p *pass) troubled(problem *Problem, failed bool) {
 // against it, and the next try mostly succeeds.
 func (p *pass) unreadable(err error) {
 	ready := meta.FindStatusCondition(p.draft.Status.Conditions, v1alpha1.ConditionReady)
-	if _, running := p.cfg.Runner.Running(p.key); running || (ready != nil && ready.Status == metav1.ConditionTrue) {
+	deleting := !p.draft.DeletionTimestamp.IsZero()
+	isReady := ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == p.draft.Generation
+	if p.running != nil || (isReady && !deleting) {
 		return
 	}
 	problem := &Problem{Reason: v1alpha1.ReasonDependencyNotReady, Message: err.Error(), Temporary: true}
+	if deleting {
+		problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
+	}
 	p.troubled(problem, false)
 	if ready == nil || ready.Reason != problem.Reason || ready.Message != clip(problem.Message, maxMessageBytes) {
 		p.warn(problem.Reason, problem.Message)

@@ -240,6 +240,12 @@ func uninstalling(f *Facts) (Decision, bool) {
 	if !f.Newest.is(statusUninstalling) {
 		return Decision{}, false
 	}
+	if f.last(v1alpha1.OperationUninstall, v1alpha1.OperationFailed) && f.Now.Before(f.retryAt()) {
+		return Decision{
+			Action: BackOff, Because: "the last uninstall failed",
+			Problem: failureProblem(f, v1alpha1.ReasonUninstallFailed), Until: f.retryAt(),
+		}, true
+	}
 	if decision, wait := wait(f); wait {
 		return decision, true
 	}

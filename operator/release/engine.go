@@ -130,6 +130,10 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 		}
 	}
 	p := newPass(e, release)
+	// Before the outcome: an operation that ends in between counts as running, and wakes us again.
+	if running, ok := e.cfg.Runner.Running(p.key); ok {
+		p.running = &running
+	}
 	p.takeOutcome()
 	for range maxSteps {
 		facts, err := p.observe(ctx)

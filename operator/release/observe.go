@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/Masterminds/semver/v3"
@@ -35,10 +36,12 @@ func (p *pass) observe(ctx context.Context) (*Facts, error) {
 	p.settings, f.Problem = readSettings(p.draft)
 	f.Target, f.Retry = p.settings.target, p.settings.retry
 	f.PendingTimeout = p.settings.upgrade.Timeout + pendingMargin
-	if running, ok := p.cfg.Runner.Running(p.key); ok {
-		f.Running = &running
-	}
+	f.Running = p.running
 	if f.Deleting {
+		p.takeRequests(f)
+		if f.Orphan && f.Running == nil {
+			return f, nil // leaving it behind needs nothing from storage, which may be unreadable
+		}
 		if deployed, ok := deployedTarget(p.draft); ok {
 			f.Target = deployed
 		}
@@ -108,6 +111,11 @@ func (p *pass) takeRequests(f *Facts) {
 	}
 	if f.Running != nil {
 		return // the requests are for the time after it
+	}
+	if status.ObservedGeneration != p.draft.Generation {
+		// An edit is a new try, also one that the digest does not cover, such as a longer timeout.
+		status.FailureCount, status.FailedDigest = 0, ""
+		f.Failures, f.FailedDigest = 0, ""
 	}
 	if value := annotations[v1alpha1.RetryAnnotation]; value != "" && value != status.HandledRetry {
 		status.HandledRetry = value
@@ -317,6 +325,9 @@ func (p *pass) statusNames(target Target, release *helm.Release) bool {
 		return false
 	}
 	first := p.draft.Status.HelmRelease.FirstDeployed
+	if first == nil && strings.HasPrefix(p.draft.Status.HelmRelease.Status, pendingPrefix) {
+		return false // it was only announced: a record of ours carries our label
+	}
 	return first == nil || first.Unix() == release.FirstDeployed.Unix()
 }
 

@@ -18,8 +18,12 @@ type pass struct {
 	saved, draft *v1alpha1.HelmRelease
 	// events of the changes between saved and draft; they are sent when the draft is saved.
 	events []event
+	// running is the operation of the object that ran when the pass began; nil when none did.
+	running *v1alpha1.ReleaseOperation
 	// outcome of an operation that the draft has taken in.
 	outcome *Outcome
+	// count reports that the metrics do not have the outcome yet.
+	count bool
 
 	settings settings
 	chart    resolvedChart
@@ -50,6 +54,10 @@ func (p *pass) save(ctx context.Context) error {
 		p.saved = p.draft.DeepCopy()
 	}
 	if p.outcome != nil {
+		if p.count { // only now: a pass whose patch met a conflict is repeated
+			p.cfg.Metrics.operation(p.key, p.outcome)
+			p.count = false
+		}
 		p.cfg.Runner.Forget(p.key)
 		p.outcome = nil
 	}

@@ -32,7 +32,7 @@ func (p *pass) takeOutcome() {
 		return // recorded already
 	}
 	p.apply(&outcome)
-	p.cfg.Metrics.operation(p.key, &outcome)
+	p.count = true
 }
 
 // apply writes how an operation ended into the draft.

@@ -1,6 +1,9 @@
 package metrics
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // hostSet bounds the number of hosts that get a label value of their own.
 type hostSet struct {
@@ -8,8 +11,9 @@ type hostSet struct {
 	known map[string]bool
 }
 
-// label returns the label value of a host.
+// label returns the label value of a host. A URL can name a host that is not UTF-8 ("%ff"), which no label may be.
 func (h *hostSet) label(host string) string {
+	host = strings.ToValidUTF8(host, "_")
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.known[host] {

@@ -3,6 +3,7 @@ package source
 import (
 	"net/url"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	"github.com/ketches/helm-operator/chartcache/catalog"
@@ -42,6 +43,8 @@ func checkURL(field, raw string) *cacheerr.Error {
 		return wrong("%s must not hold a user name or password; use credentials instead", field)
 	case u.Hostname() == "":
 		return wrong("%s has no host", field)
+	case !utf8.ValidString(u.Host): // from an escape such as %ff
+		return wrong("%s has a host that is not text", field)
 	case u.RawQuery != "" || u.ForceQuery:
 		return wrong("%s must not have a query", field)
 	case u.Fragment != "":
