@@ -31,6 +31,7 @@ const (
 	repositoryNotSynced   = chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_SYNCED
 	repositorySuspended   = chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_SUSPENDED
 	configurationInvalid  = chartcachev1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID
+	internalFault         = chartcachev1.ErrorReason_ERROR_REASON_INTERNAL
 	credentialsMissing    = chartcachev1.ErrorReason_ERROR_REASON_CREDENTIALS_UNAVAILABLE
 	chartNotFound         = chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND
 	versionNotFound       = chartcachev1.ErrorReason_ERROR_REASON_VERSION_NOT_FOUND

@@ -544,3 +544,14 @@ func TestDelaysAreJittered(t *testing.T) {
 		assert.Equal(t, now().Add(9*time.Minute), w.state(source).NextSync)
 	})
 }
+
+func TestAPanicOfOneSyncIsItsFailureAndNothingElse(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.internet.add(httpURL)
+		source := w.put(Spec{URL: httpURL, Credentials: func(context.Context) (upstream.Credentials, error) { panic("hunter2") }})
+		state := w.state(source)
+		assert.Equal(t, internalFault, state.LastError.Reason)
+		assert.NotContains(t, state.LastError.Message, "hunter2")
+	})
+}

@@ -211,6 +211,7 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		{"a malformed URL", Config{URL: "http://u:s3cret@%zz"}, "malformed"},
 		{"another protocol", Config{URL: "ftp://x"}, "must start with"},
 		{"no host", Config{URL: "https:///charts"}, "no host"},
+		{"a host that is not text", Config{URL: "https://%ff/charts"}, "not text"},
 		{"a password in the URL", Config{URL: "https://u:s3cret@x"}, "holds credentials"},
 		{"a fragment", Config{URL: "https://x#s3cret"}, "fragment"},
 		{"a query with OCI", Config{URL: "oci://x/y?s3cret"}, "query"},

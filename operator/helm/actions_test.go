@@ -3,6 +3,7 @@ package helm
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -231,6 +232,36 @@ func TestUpgradePrunesWhatFailedRevisionsLeft(t *testing.T) {
 	f.upgrade("web", "3", simpleChart(t, "1.0.1"), nil)
 	assert.Nil(t, f.data("web-extra"))
 	assert.NotNil(t, f.data("web-config"))
+}
+
+func TestUninstallAfterAFailedUpgradeLeavesNothingBehind(t *testing.T) {
+	f := newFixture(t)
+	f.install("web", "1", simpleChart(t, "1.0.0"), nil)
+	_, err := f.helm.Upgrade(t.Context(), UpgradeOptions{
+		Target: f.target("web", "2"),
+		ChartSource: ChartSource{Chart: tarball(t, "simple", "2.0.0", chartFiles{
+			"templates/config.yaml": strings.Replace(configMap, "-config", "-extra", 1),
+			"templates/hook.yaml": `apiVersion: v1
+kind: Pod
+metadata:
+  name: never-ends
+  annotations: {"helm.sh/hook": pre-upgrade}
+spec:
+  restartPolicy: Never
+  containers: [{name: hook, image: "example.invalid/hook:1"}]
+`,
+		}), Values: map[string]any{"text": "x"}},
+		Waiting: Waiting{Wait: true, Timeout: 300 * time.Millisecond},
+	})
+	require.Error(t, err)
+	require.Equal(t, StatusFailed, f.last("web").Status)
+	require.NotNil(t, f.data("web-config"), "the upgrade failed before it removed anything")
+
+	found, err := f.helm.Uninstall(t.Context(), UninstallOptions{Target: f.target("web", "3"), Timeout: 5 * time.Second})
+
+	require.NoError(t, err)
+	assert.True(t, found)
+	assert.Nil(t, f.data("web-config"), "only the deployed revision has it")
 }
 
 func TestFailedInstallIsUpgradedOver(t *testing.T) {

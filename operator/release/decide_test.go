@@ -184,6 +184,10 @@ func TestDecide(t *testing.T) {
 		"an interrupted upgrade is not rolled back": {
 			facts: deployed(pendingUpgrade("op4", v1alpha1.OperationInterrupted, time.Second), rollback(3), func(f *Facts) { f.Newest.Status = "failed" }), action: Upgrade,
 		},
+		"finishing a cut off uninstall backs off when it failed": {
+			facts:  deployed(failedUninstall(0), func(f *Facts) { f.Newest.Status, f.FailedDigest = "uninstalling", "" }),
+			action: BackOff, reason: v1alpha1.ReasonUninstallFailed,
+		},
 		"an uninstall that was cut off is finished": {facts: deployed(func(f *Facts) { f.Newest.Status = "uninstalling" }), action: Uninstall},
 
 		// failed

@@ -108,3 +108,21 @@ helm_release_rollbacks_total{namespace="shop",release="app",status="success"} 1
 	require.NoError(t, err)
 	assert.Zero(t, count, "the series go with the object")
 }
+
+func TestOrphanFreesAnObjectWhoseStorageCannotBeRead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.settle()
+	b.helm.lastError = errors.New("the record is damaged")
+	b.objects.edit(func(r *v1alpha1.HelmRelease) {
+		now := metav1.NewTime(b.now)
+		r.DeletionTimestamp = &now
+	})
+	_, err := b.engine.Reconcile(t.Context(), b.objects.get())
+	require.Error(t, err)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "damaged")
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "Orphan")
+
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyOrphan })
+	assert.Empty(t, b.settle().Finalizers)
+}

@@ -131,3 +131,20 @@ func TestAnUpgradeThatCannotBeDownloadedIsNotRolledBack(t *testing.T) {
 	b.settle()
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
 }
+
+func TestAnEditThatTheDigestDoesNotCoverEndsTheHold(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, enableRollback)
+	b.settle()
+	b.helm.results = []result{{err: errUnready}}
+	b.values("slow: true")
+	b.settle()
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonRolledBack)
+	b.helm.done()
+
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Spec.Upgrade = &v1alpha1.UpgradeSpec{Timeout: "20m"} })
+	b.settle()
+
+	assert.Equal(t, []string{"upgrade"}, b.helm.done())
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+}

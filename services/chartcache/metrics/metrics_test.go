@@ -191,3 +191,8 @@ func TestRequestsToUpstreamAreCountedForABoundedNumberOfHosts(t *testing.T) {
 	assert.InDelta(t, 12, got[`chartcache_upstream_requests_total{code="304",host="other"}`], 0)
 	assert.Len(t, got, maxHosts+1)
 }
+
+func TestAHostThatIsNotTextGetsALabelAllTheSame(t *testing.T) {
+	hosts := hostSet{known: map[string]bool{}}
+	assert.Equal(t, "_.example.com", hosts.label("\xff.example.com"))
+}
