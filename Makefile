@@ -138,7 +138,7 @@ build-tests: ## Compile all tests, so that running them takes no longer than the
 ##@ Local stack
 
 .PHONY: kube
-kube: ## Build etcd, Kubernetes, KWOK, registry, kubectl and helm from Go modules; once, about ten minutes.
+kube: ## Build etcd, Kubernetes, KWOK, registry, kubectl and helm from Go modules; once, ten to twenty minutes on two cores.
 	cd deploy/local && GOWORK=off go run . build
 
 .PHONY: demo
