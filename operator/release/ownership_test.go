@@ -119,3 +119,13 @@ func TestAReleaseThatIsGoneIsInstalledAgain(t *testing.T) {
 	assert.Equal(t, []string{"install"}, b.helm.done())
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
 }
+
+func TestAnAnnouncedInstallDoesNotClaimWhatSomebodyElseInstalled(t *testing.T) {
+	t.Parallel()
+	target := Target{Namespace: "default", Name: "app"}
+	for status, want := range map[string]bool{"pending-install": false, "deployed": true} {
+		p := &pass{draft: &v1alpha1.HelmRelease{}}
+		p.draft.Status.HelmRelease = &v1alpha1.HelmReleaseInfo{Namespace: target.Namespace, Name: target.Name, Status: status}
+		assert.Equal(t, want, p.statusNames(target, &helm.Release{}), status)
+	}
+}
