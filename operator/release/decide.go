@@ -138,10 +138,9 @@ func deleting(f *Facts) (Decision, bool) {
 			return decision, true
 		}
 	}
-	if f.last(v1alpha1.OperationUninstall, v1alpha1.OperationFailed) && f.Now.Before(f.retryAt()) {
-		problem := failureProblem(f, v1alpha1.ReasonUninstallFailed)
-		problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
-		return Decision{Action: BackOff, Because: "the last uninstall failed", Problem: problem, Until: f.retryAt()}, true
+	if decision, wait := waitToUninstall(f); wait {
+		decision.Problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
+		return decision, true
 	}
 	return Decision{Action: Uninstall, Because: "the HelmRelease is being deleted"}, true
 }
@@ -240,16 +239,24 @@ func uninstalling(f *Facts) (Decision, bool) {
 	if !f.Newest.is(statusUninstalling) {
 		return Decision{}, false
 	}
-	if f.last(v1alpha1.OperationUninstall, v1alpha1.OperationFailed) && f.Now.Before(f.retryAt()) {
-		return Decision{
-			Action: BackOff, Because: "the last uninstall failed",
-			Problem: failureProblem(f, v1alpha1.ReasonUninstallFailed), Until: f.retryAt(),
-		}, true
+	if decision, wait := waitToUninstall(f); wait {
+		return decision, true
 	}
 	if decision, wait := wait(f); wait {
 		return decision, true
 	}
 	return Decision{Action: Uninstall, Because: "an uninstall was cut off"}, true
+}
+
+// waitToUninstall backs off after an uninstall that failed.
+func waitToUninstall(f *Facts) (Decision, bool) {
+	if !f.last(v1alpha1.OperationUninstall, v1alpha1.OperationFailed) || !f.Now.Before(f.retryAt()) {
+		return Decision{}, false
+	}
+	return Decision{
+		Action: BackOff, Because: "the last uninstall failed",
+		Problem: failureProblem(f, v1alpha1.ReasonUninstallFailed), Until: f.retryAt(),
+	}, true
 }
 
 // absent installs, also over the history that keepHistory left.
