@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,6 +131,15 @@ func TestClosingTheSpawnerEndsItsPrograms(t *testing.T) {
 	}
 	_, err = s.Start(shell(t, "true"))
 	assert.Error(t, err)
+}
+
+func TestTheSpawnersThreadEndsAlsoWhenItBeganOnTheFirstThread(t *testing.T) {
+	// Which thread a goroutine gets is the scheduler's choice; among 200 some get the first.
+	for range 200 {
+		ran := make(chan int)
+		go onThreadOfItsOwn(func() { ran <- syscall.Gettid() })
+		assert.NotEqual(t, os.Getpid(), <-ran, "the first thread never ends")
+	}
 }
 
 func TestStopFallsBackToKill(t *testing.T) {

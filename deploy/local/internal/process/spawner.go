@@ -49,8 +49,7 @@ type Spawner struct {
 // so one goroutine keeps one thread for all forks until Close.
 func NewSpawner(cfg SpawnerConfig) *Spawner {
 	s := &Spawner{cfg: cfg, forks: make(chan func()), done: make(chan struct{})}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread, and all that it forked, ends with this goroutine
+	go onThreadOfItsOwn(func() {
 		for {
 			select {
 			case fork := <-s.forks:
@@ -59,8 +58,26 @@ func NewSpawner(cfg SpawnerConfig) *Spawner {
 				return
 			}
 		}
-	}()
+	})
 	return s
+}
+
+// onThreadOfItsOwn runs f on a thread that ends with it. The first thread of a process never ends before the process does (the
+// runtime parks it), so f moves to another one when the scheduler happened to choose that.
+func onThreadOfItsOwn(f func()) {
+	runtime.LockOSThread() // never unlocked where f runs: the thread, and all that it forked, ends with this goroutine
+	if syscall.Gettid() != os.Getpid() {
+		f()
+		return
+	}
+	elsewhere := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // the first thread is taken until elsewhere is closed, so this is another
+		close(elsewhere)
+		f()
+	}()
+	<-elsewhere
+	runtime.UnlockOSThread()
 }
 
 // Close ends everything that is still running, by SIGKILL, without waiting for it. Safe to call more than once.
