@@ -88,7 +88,21 @@ func (r *repository) current(place int) error {
 	return nil
 }
 
+// hold keeps what a repository serves open until it is released; nil when it serves nothing.
+func (c *Catalog) hold(r *repository) *generation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.served != nil {
+		r.served.users++
+	}
+	return r.served
+}
+
+// release gives up a generation that was held; nil is none.
 func (c *Catalog) release(g *generation) {
+	if g == nil {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	g.release()
@@ -115,18 +129,26 @@ func (e *edit) replace(temp string, guard bool) (changed bool, err error) {
 		_ = reader.Close()
 		return false, err
 	}
-	e.after, e.charts, e.recordChanged = reader, index.Diff(e.before, reader), true
+	e.after, e.recordChanged = reader, true
+	if e.charts, err = index.Diff(e.before, reader); err != nil {
+		return false, fmt.Errorf("compare with what was served: %w", err)
+	}
 	return e.before == nil || e.before.Revision() != reader.Revision(), nil
 }
 
 // forget drops what was learned about charts that are not listed any more.
-func (e *edit) forget() {
-	gone := func(chart string) bool { _, ok := e.after.ChartRevision(chart); return !ok }
+func (e *edit) forget() error {
+	charts, err := e.after.Charts()
+	if err != nil {
+		return fmt.Errorf("list charts: %w", err)
+	}
+	gone := func(chart string) bool { _, listed := slices.BinarySearch(charts, chart); return !listed }
 	if slices.ContainsFunc(slices.Collect(maps.Keys(e.knowledge.Versions)), gone) {
 		e.knowledge = e.knowledge.clone()
 		maps.DeleteFunc(e.knowledge.Versions, func(chart string, _ map[string]learned) bool { return gone(chart) })
 		e.knowledgeChanged = true
 	}
+	return nil
 }
 
 // lostMost refuses an index that lost more than half of many charts.
@@ -138,9 +160,13 @@ func lostMost(before, after *index.Reader) error {
 	if err != nil {
 		return fmt.Errorf("list charts: %w", err)
 	}
+	left, err := after.Charts()
+	if err != nil {
+		return fmt.Errorf("list charts: %w", err)
+	}
 	lost := 0
 	for _, chart := range charts {
-		if _, ok := after.ChartRevision(chart); !ok {
+		if _, listed := slices.BinarySearch(left, chart); !listed {
 			lost++
 		}
 	}

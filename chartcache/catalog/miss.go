@@ -159,7 +159,7 @@ func (e *edit) addChart(chart string, tags []string) (changed bool, err error) {
 	}
 	temp, err := e.c.store.build(func(b *index.Builder) error {
 		b.Reject(int(e.before.Stats().Rejected))
-		if _, known := e.before.ChartRevision(chart); !known {
+		if _, known := slices.BinarySearch(charts, chart); !known {
 			b.Reject(len(tags) - len(versions))
 		}
 		for _, name := range charts {

@@ -100,18 +100,17 @@ func (c *Catalog) Charts(ctx context.Context, source Source, query ChartQuery) (
 		return ChartList{}, err
 	}
 	defer v.close()
-	names, err := v.reader.Charts()
-	if err != nil {
-		return ChartList{}, v.readFailed(err)
-	}
 	list := ChartList{Revision: v.revision, Stale: v.stale}
-	page := page{offset: query.Offset, limit: query.Limit}
-	for _, name := range names {
-		summary, matches, err := v.summary(name, strings.ToLower(query.Text), &page)
+	page, text := page{offset: query.Offset, limit: query.Limit}, strings.ToLower(query.Text)
+	if text == "" {
+		page.skipped = page.offset // pages before are not read
+	}
+	for summary, err := range v.reader.Summaries(page.skipped) {
 		if err != nil {
 			return ChartList{}, v.readFailed(err)
 		}
-		if !matches {
+		summary.Latest = v.knowledge.complete(summary.Latest)
+		if !contains(summary, text) || page.before() {
 			continue
 		}
 		if page.full() {
@@ -156,21 +155,9 @@ func (c *Catalog) Versions(ctx context.Context, source Source, query VersionQuer
 	return list, nil
 }
 
-// summary describes a chart; false when it does not hold text or is on a page before. Without a text, charts of pages
-// before are not read.
-func (v *view) summary(name, text string, page *page) (s index.Summary, ok bool, err error) {
-	if text == "" && page.before() {
-		return index.Summary{}, false, nil
-	}
-	if s, ok, err = v.reader.Summary(name); err != nil || !ok {
-		return index.Summary{}, false, err
-	}
-	s.Latest = v.knowledge.complete(s.Latest)
-	if text == "" {
-		return s, true, nil
-	}
-	found := strings.Contains(strings.ToLower(name), text) || strings.Contains(strings.ToLower(s.Latest.Description), text)
-	return s, found && !page.before(), nil
+// contains says whether name or description of a chart hold a text in lower case.
+func contains(s index.Summary, text string) bool {
+	return text == "" || strings.Contains(strings.ToLower(s.Name), text) || strings.Contains(strings.ToLower(s.Latest.Description), text)
 }
 
 // page counts the items of a listing.

@@ -57,7 +57,9 @@ func (j *job) read(ctx context.Context) (*reading, error) {
 		return &reading{unchanged: true}, nil
 	case listing.Index != nil:
 		defer func() { _ = listing.Index.Close() }()
-		temp, err := j.c.store.build(func(b *index.Builder) error { return index.ReadHelm(listing.Index, b) })
+		before := j.c.hold(j.r)
+		defer j.c.release(before)
+		temp, err := j.c.store.build(func(b *index.Builder) error { return index.ReadHelm(listing.Index, before.readerOrNil(), b) })
 		if err != nil {
 			return nil, err
 		}

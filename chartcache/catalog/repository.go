@@ -65,6 +65,14 @@ type generation struct {
 	retired bool
 }
 
+// readerOrNil is what the generation is read by; nil for no generation.
+func (g *generation) readerOrNil() *index.Reader {
+	if g == nil {
+		return nil
+	}
+	return g.reader
+}
+
 // release gives up a use; the last one closes a retired generation. The caller holds Catalog.mu.
 func (g *generation) release() {
 	g.users--

@@ -288,9 +288,9 @@ func (j *job) renewIndex(e *edit, found *reading) (changed bool, err error) {
 		return false, err
 	}
 	if e.after != nil {
-		e.forget()
+		err = e.forget()
 	}
-	return changed, nil
+	return changed, err
 }
 
 // addTags adds what a registry holds, and the charts that were asked for while it was being listed.

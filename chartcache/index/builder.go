@@ -4,10 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -52,36 +49,7 @@ func NewBuilder(w io.Writer) *Builder {
 // version are left out and counted; so is the whole chart when it was added before or its name cannot be one. The error is
 // that of the stream.
 func (b *Builder) Add(chart string, entries []Entry) error {
-	if _, again := b.charts[chart]; again || !validName(chart) {
-		b.Reject(len(entries))
-		return b.err
-	}
-	sorted := sortVersions(entries)
-	b.Reject(len(entries) - len(sorted))
-	if len(sorted) == 0 {
-		return b.err
-	}
-	record := chartRecord{Name: chart, Versions: len(sorted), Offset: b.offset}
-	latest := newestStable(sorted)
-	block := []byte{'['}
-	for i, v := range sorted {
-		if i > 0 {
-			block = append(block, ',')
-		}
-		v.entry.Chart = chart
-		encoded, err := json.Marshal(v.entry)
-		if err != nil { // strings, a flag and a time from year 0 to 9999 cannot fail
-			return fmt.Errorf("encode version %s of chart %s: %w", v.entry.Version, chart, err)
-		}
-		if i == latest {
-			record.LatestOffset, record.LatestLength = int64(len(block)), int64(len(encoded))
-		}
-		block = append(block, encoded...)
-	}
-	block = append(block, ']')
-	record.Length, record.Revision = int64(len(block)), revisionOf(block)
-	b.put(record, block)
-	return b.err
+	return b.put(encodeChart(chart, entries, 0), len(entries))
 }
 
 // AddTags writes the versions of an OCI chart. known returns what else is known about a version: a digest, for one whose
@@ -96,9 +64,12 @@ func (b *Builder) AddTags(chart string, versions []string, known func(version st
 	return b.Add(chart, entries)
 }
 
-// Copy writes a chart as r has it. A chart that r lacks is left out. The error is that of the stream, or ErrCorrupt.
+// Copy writes a chart as r has it. A chart that r lacks is left out. The error is that of the stream, or one of r.
 func (b *Builder) Copy(r *Reader, chart string) error {
-	record, ok := r.record(chart)
+	record, ok, err := r.record(chart)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return b.err
 	}
@@ -106,9 +77,9 @@ func (b *Builder) Copy(r *Reader, chart string) error {
 	if err != nil {
 		return err
 	}
-	record.Offset = b.offset
-	b.put(record, block)
-	return b.err
+	// What was left out is counted by whoever copies all of r, or again when the chart is read again.
+	record.rejected = 0
+	return b.put(encodedChart{record: record, block: block}, record.versions)
 }
 
 // Reject counts n entries that are left out.
@@ -119,35 +90,102 @@ func (b *Builder) SetSourceBytes(n int64) { b.stats.SourceBytes = n }
 
 // Finish writes the table of contents. Nothing may be added after it. It returns the revision and the figures.
 func (b *Builder) Finish() (revision string, stats Stats, err error) {
-	toc := contents{Stats: b.stats, Charts: make([]chartRecord, 0, len(b.charts))}
-	for _, record := range b.charts {
-		toc.Charts = append(toc.Charts, record)
+	names := make([]string, 0, len(b.charts))
+	for name := range b.charts {
+		names = append(names, name)
 	}
-	slices.SortFunc(toc.Charts, func(a, b chartRecord) int { return cmp.Compare(a.Name, b.Name) })
-	toc.Stats.Charts = int64(len(toc.Charts))
-	toc.Revision = revisionOfAll(toc.Charts)
-
-	encoded, err := json.Marshal(toc)
-	if err != nil {
-		return "", Stats{}, fmt.Errorf("encode table of contents: %w", err)
+	slices.Sort(names)
+	r := root{stats: b.stats}
+	r.stats.Charts = int64(len(names))
+	content := sha256.New()
+	var records []byte
+	current := page{}
+	flush := func() {
+		if current.charts == 0 {
+			return
+		}
+		current.offset, current.length, current.checksum = b.offset, int64(len(records)), checksumOf(records)
+		b.write(records)
+		r.pages = append(r.pages, current)
+		current, records = page{}, records[:0]
 	}
-	sum := sha256.Sum256(encoded)
-	footer := binary.BigEndian.AppendUint64(nil, uint64(b.offset))
-	footer = binary.BigEndian.AppendUint64(footer, uint64(len(encoded)))
-	footer = append(footer, sum[:]...)
-	footer = append(footer, magic...)
+	for _, name := range names {
+		record := b.charts[name]
+		if current.charts == 0 {
+			current.first = name
+		}
+		records = record.append(records)
+		current.charts++
+		if len(records) >= pageBytes {
+			flush()
+		}
+		// A name holds no control characters, so the zero cannot be part of it.
+		_, _ = io.WriteString(content, name+"\x00")
+		_, _ = content.Write(record.revision[:])
+	}
+	flush()
+	copy(r.revision[:], content.Sum(nil))
+	encoded, offset := r.encode(), b.offset
 	b.write(encoded)
-	b.write(footer)
+	b.write(footer(offset, encoded))
 	if b.err == nil {
 		b.err = b.w.Flush()
 	}
-	return toc.Revision, toc.Stats, b.err
+	return hex.EncodeToString(r.revision[:]), r.stats, b.err
 }
 
-func (b *Builder) put(record chartRecord, block []byte) {
-	b.charts[record.Name] = record
-	b.stats.Versions += int64(record.Versions)
-	b.write(block)
+// encodedChart is a chart that is ready to be written. Its record lacks the offset. Without versions there is nothing to write.
+type encodedChart struct {
+	record chartRecord
+	block  []byte
+}
+
+// encodeChart sorts and encodes a chart. rejected is the number of entries that were left out already.
+func encodeChart(chart string, entries []Entry, rejected int) encodedChart {
+	sorted := sortVersions(entries)
+	c := encodedChart{record: chartRecord{name: chart, versions: len(sorted), rejected: rejected + len(entries) - len(sorted)}}
+	if len(sorted) == 0 {
+		return c
+	}
+	c.block = encodeList(sorted)
+	sum := sha256.Sum256(c.block)
+	copy(c.record.revision[:], sum[:])
+	c.record.length, c.record.checksum = int64(len(c.block)), checksumOf(c.block)
+	latest := newestStable(sorted)
+	c.record.latest = encodeList(sorted[latest : latest+1])
+	return c
+}
+
+// put writes a chart, unless it is there already or cannot be: then all its entries are left out.
+func (b *Builder) put(c encodedChart, entries int) error {
+	if _, again := b.charts[c.record.name]; again || !validName(c.record.name) {
+		b.Reject(max(entries, c.record.versions+c.record.rejected))
+		return b.err
+	}
+	b.Reject(c.record.rejected)
+	if c.record.versions == 0 {
+		return b.err
+	}
+	c.record.offset = b.offset
+	b.charts[c.record.name] = c.record
+	b.stats.Versions += int64(c.record.versions)
+	b.write(c.block)
+	return b.err
+}
+
+// drop forgets a chart, so that another one may take its name. What was left out of it is not counted any more.
+func (b *Builder) drop(chart string) {
+	if record, ok := b.charts[chart]; ok {
+		b.stats.Versions -= int64(record.versions)
+		b.stats.Rejected -= int64(record.rejected)
+		delete(b.charts, chart)
+	}
+}
+
+// dropAll forgets all that was added or counted. What was written stays in the file, unused.
+func (b *Builder) dropAll() {
+	clear(b.charts)
+	b.stats = Stats{}
 }
 
 func (b *Builder) write(p []byte) {
@@ -161,7 +199,6 @@ func (b *Builder) write(p []byte) {
 
 // validName refuses what no chart can be called and what would make logs unreadable.
 func validName(name string) bool {
-	// JSON would change what is not UTF-8.
 	return name != "" && len(name) <= maxNameBytes && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
@@ -199,21 +236,4 @@ func sortVersions(entries []Entry) []sortable {
 func newestStable(sorted []sortable) int {
 	i := slices.IndexFunc(sorted, func(v sortable) bool { return v.version.Prerelease() == "" })
 	return max(i, 0)
-}
-
-// revisionBytes is how much of a sha256 names a revision; 160 bits are beyond accident and attack, and halve the tokens.
-const revisionBytes = 20
-
-func revisionOf(block []byte) string {
-	sum := sha256.Sum256(block)
-	return hex.EncodeToString(sum[:revisionBytes])
-}
-
-func revisionOfAll(charts []chartRecord) string {
-	h := sha256.New()
-	for _, c := range charts {
-		// A name holds no control characters, so the separators cannot be part of it.
-		_, _ = io.WriteString(h, c.Name+"\x00"+c.Revision+"\n")
-	}
-	return hex.EncodeToString(h.Sum(nil)[:revisionBytes])
 }

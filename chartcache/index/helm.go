@@ -1,201 +1,342 @@
 package index
 
 import (
+	"bufio"
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"runtime"
+	"runtime/debug"
 	"strings"
-	"time"
-
-	"go.yaml.in/yaml/v3"
+	"sync"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
-// maxEntries bounds the entries of an index. Aliases could make a small file expand to any number; the largest public
-// index has 27 thousand.
-const maxEntries = 1_000_000
+const (
+	// maxEntries bounds the entries of an index. The largest public one has 27 thousand.
+	maxEntries = 1_000_000
+	// maxWorkers bounds how many charts are parsed at once.
+	maxWorkers = 4
+	// formatSeed makes what was parsed by another version of this code unrecognisable. Change it when the same text is read
+	// differently than before.
+	formatSeed = "1"
+)
 
 // ReadHelm adds the charts of an index.yaml, as YAML or JSON, to b. An entry that Helm would not accept is left out and
 // counted; a file that is no index at all is INDEX_REJECTED. Errors of r and of the stream of b are passed on, wrapped.
-func ReadHelm(r io.Reader, b *Builder) error {
-	data, err := io.ReadAll(r)
+//
+// The file is read as a stream. Charts whose text is as it was when before was made are copied from there without being parsed;
+// before may be nil. What is not laid out chart by chart (a list of anchors, say) is read at once if it is not larger than
+// 8 MiB, and rejected otherwise.
+func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
+	s := &source{r: r}
+	buffered := bufio.NewReaderSize(s, 64<<10)
+	begin, err := beginOf(buffered)
 	if err != nil {
-		return fmt.Errorf("read index: %w", err)
+		return passOn(err)
 	}
-	b.SetSourceBytes(int64(len(data)))
-	if trimmed := bytes.TrimSpace(data); bytes.HasPrefix(trimmed, []byte("<")) {
+	in := &reading{source: s, before: before, builder: b}
+	switch {
+	case begin == '<':
 		return notAnIndex(nil, "it looks like a web page")
+	case begin == '{':
+		err = in.readJSON(buffered)
+	default:
+		err = in.readYAML(buffered)
 	}
-	// YAML forbids the tabs that JSON may be indented with.
-	if json.Valid(data) {
-		return readJSON(data, b)
+	if errors.Is(err, errConfused) {
+		err = in.readWhole(buffered)
 	}
-	return readYAML(data, b)
+	b.SetSourceBytes(s.read)
+	return err
 }
 
-// helmEntry is the part of an entry that is kept. The name is only checked: Helm finds charts by the key of the map.
-type helmEntry struct {
-	Name        string   `yaml:"name" json:"name"`
-	Version     string   `yaml:"version" json:"version"`
-	AppVersion  string   `yaml:"appVersion" json:"appVersion"`
-	Digest      string   `yaml:"digest" json:"digest"`
-	Description string   `yaml:"description" json:"description"`
-	Icon        string   `yaml:"icon" json:"icon"`
-	Type        string   `yaml:"type" json:"type"`
-	Deprecated  bool     `yaml:"deprecated" json:"deprecated"`
-	Created     string   `yaml:"created" json:"created"`
-	URLs        []string `yaml:"urls" json:"urls"`
-}
-
-// entry converts h; ok is false for what Helm does not accept.
-func (h helmEntry) entry() (e Entry, ok bool) {
-	if h.Name == "" || !slices.Contains([]string{"", "application", "library"}, h.Type) {
-		return Entry{}, false
-	}
-	e = Entry{
-		Version: h.Version, AppVersion: h.AppVersion, Digest: normalDigest(h.Digest), Description: h.Description,
-		Icon: h.Icon, Type: h.Type, Deprecated: h.Deprecated, URLs: h.URLs,
-	}
-	if h.Created != "" {
-		created, err := time.Parse(time.RFC3339, h.Created)
-		if err != nil {
-			return Entry{}, false
-		}
-		e.Created = created.UTC()
-	}
-	return e, true
-}
-
-// normalDigest gives the bare digits that Helm writes, in any case, their usual form. Anything else stays as it is.
-func normalDigest(digest string) string {
-	digits := strings.ToLower(strings.TrimPrefix(digest, "sha256:"))
-	if raw, err := hex.DecodeString(digits); err != nil || len(raw) != 32 {
-		return digest
-	}
-	return "sha256:" + digits
-}
-
-func readJSON(data []byte, b *Builder) error {
-	var file struct {
-		APIVersion string                       `json:"apiVersion"`
-		Entries    map[string][]json.RawMessage `json:"entries"`
-	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		return notAnIndex(err, "its shape is not that of an index")
-	}
-	if file.APIVersion == "" {
-		return notAnIndex(nil, "it has no apiVersion")
-	}
-	total := 0
-	for chart, raw := range file.Entries {
-		if total += len(raw); total > maxEntries {
-			return tooMany()
-		}
-		entries := make([]Entry, 0, len(raw))
-		for _, encoded := range raw {
-			var h helmEntry
-			if json.Unmarshal(encoded, &h) != nil {
-				b.Reject(1)
-				continue
+// beginOf returns the first byte that says something; 0 when there is none.
+func beginOf(r *bufio.Reader) (byte, error) {
+	for n := 1; ; n++ {
+		text, err := r.Peek(n)
+		if len(text) < n || n == r.Size() {
+			if errors.Is(err, io.EOF) {
+				err = nil
 			}
-			entries = appendValid(b, entries, h)
+			return 0, err
 		}
-		if err := b.Add(chart, entries); err != nil {
-			return fmt.Errorf("write index: %w", err)
+		if !strings.ContainsRune(" \t\r\n\ufeff\u00ef\u00bb\u00bf", rune(text[n-1])) {
+			return text[n-1], nil
 		}
+	}
+}
+
+// reading is one index that is being read.
+type reading struct {
+	source  *source
+	before  *Reader
+	builder *Builder
+	// entries is the number of entries so far, left out or not.
+	entries int
+	// replaces says that of two charts of one name the last one counts.
+	replaces bool
+	// current is a chart some of whose parts were read.
+	current parsedChart
+}
+
+func (in *reading) readJSON(r io.Reader) error {
+	in.replaces = true
+	var apiVersion string
+	err := in.pipeline(func(emit func(part) error) error {
+		j := newJSONSplitter(r, in.source, emit)
+		err := j.split()
+		apiVersion = j.apiVersion
+		return err
+	})
+	switch {
+	case errors.Is(err, errShape):
+		return notAnIndex(err, "its shape is not that of an index")
+	case err != nil:
+		return err
+	case apiVersion == "":
+		return notAnIndex(nil, "it has no apiVersion")
 	}
 	return nil
 }
 
-func readYAML(data []byte, b *Builder) error {
-	var document yaml.Node
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	if err := decoder.Decode(&document); err != nil && !errors.Is(err, io.EOF) {
-		return notAnIndex(err, "it is not valid YAML")
+func (in *reading) readYAML(r *bufio.Reader) error {
+	var head []byte
+	err := in.pipeline(func(emit func(part) error) error {
+		s := &splitter{lines: r, emit: emit}
+		var err error
+		head, err = s.split()
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
+	return in.readDocument(head)
+}
+
+// readWhole reads an index again, at once, after it turned out not to be laid out chart by chart.
+func (in *reading) readWhole(rest io.Reader) error {
+	if _, err := io.Copy(io.Discard, io.LimitReader(rest, wholeBytes+1)); err != nil {
+		return passOn(err)
+	}
+	if in.source.lost {
+		return notAnIndex(nil, fmt.Sprintf("it is not valid, or laid out as only an index of less than %d bytes may be; "+
+			"publish it as \"helm repo index\" writes it", wholeBytes))
+	}
+	in.builder.dropAll()
+	in.entries, in.replaces = 0, false
+	return in.readDocument(in.source.kept)
+}
+
+// readDocument reads what is not in the sections of charts, or a whole index.
+func (in *reading) readDocument(text []byte) error {
+	if len(bytes.TrimSpace(text)) == 0 {
 		return notAnIndex(nil, "it is empty")
 	}
-	top := target(document.Content[0])
-	if top.Kind != yaml.MappingNode {
-		return notAnIndex(nil, "it is not a mapping")
-	}
-	var apiVersion string
-	if node := valueOf(top, "apiVersion"); node == nil || node.Decode(&apiVersion) != nil || apiVersion == "" {
+	apiVersion, charts, err := decodeYAML(text)
+	switch {
+	case errors.Is(err, errSyntax):
+		return notAnIndex(err, "it is not valid YAML")
+	case err != nil:
+		return notAnIndex(err, "its shape is not that of an index")
+	case apiVersion == "":
 		return notAnIndex(nil, "it has no apiVersion")
 	}
-	entries := valueOf(top, "entries")
-	switch {
-	case entries == nil || entries.Tag == "!!null":
-		return nil // an empty repository
-	case entries.Kind != yaml.MappingNode:
-		return notAnIndex(nil, "its entries are not a mapping")
+	for _, c := range charts {
+		if err := in.add(encodeChart(c.name, c.entries, c.rejected)); err != nil {
+			return err
+		}
 	}
-	return addCharts(entries, b)
+	return nil
 }
 
-// addCharts adds what the mapping "entries" holds.
-func addCharts(node *yaml.Node, b *Builder) error {
-	total := 0
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		chart, versions := target(node.Content[i]), target(node.Content[i+1])
-		if versions.Tag == "!!null" {
-			continue
-		}
-		if chart.Kind != yaml.ScalarNode || versions.Kind != yaml.SequenceNode {
-			b.Reject(1)
-			continue
-		}
-		if total += len(versions.Content); total > maxEntries {
-			return tooMany()
-		}
-		entries := make([]Entry, 0, len(versions.Content))
-		for _, version := range versions.Content {
-			var h helmEntry
-			if target(version).Kind != yaml.MappingNode || version.Decode(&h) != nil {
-				b.Reject(1)
-				continue
+// task is a part that is being parsed. What comes of it is set before done is closed.
+type task struct {
+	part part
+	done chan struct{}
+
+	parsed parsedChart
+	// encoded is set for a chart that is whole in this part, and in that case reused when it was copied from before.
+	encoded *encodedChart
+	err     error
+	// panicked is what parsing panicked with, and where.
+	panicked string
+}
+
+// pipeline splits an index, parses the parts in parallel and adds them in their order.
+func (in *reading) pipeline(split func(emit func(part) error) error) error {
+	workers := min(runtime.GOMAXPROCS(0), maxWorkers)
+	work, ordered := make(chan *task), make(chan *task, workers)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			lines := newLineParser()
+			for t := range work {
+				in.parse(t, lines)
+				close(t.done)
 			}
-			entries = appendValid(b, entries, h)
+		})
+	}
+	var collected error
+	group.Go(func() {
+		for t := range ordered {
+			<-t.done
+			if collected == nil {
+				if collected = in.collect(t); collected != nil {
+					close(stop)
+				}
+			}
 		}
-		if err := b.Add(chart.Value, entries); err != nil {
-			return fmt.Errorf("write index: %w", err)
+	})
+	err := split(func(p part) error {
+		t := &task{part: p, done: make(chan struct{})}
+		select {
+		case ordered <- t:
+		case <-stop:
+			return errStopped
 		}
+		work <- t
+		return nil
+	})
+	close(work)
+	close(ordered)
+	group.Wait()
+	if panicked, ok := errors.AsType[panicError](collected); ok {
+		panic(string(panicked)) // in the goroutine of the caller, who may know what to do about it
+	}
+	if collected != nil {
+		return collected
+	}
+	return passOn(err)
+}
+
+// errStopped ends splitting after what was split could not be used.
+var errStopped = errors.New("stopped")
+
+// panicError is a panic of a worker.
+type panicError string
+
+func (p panicError) Error() string { return string(p) }
+
+// parse parses a part, or finds that it was parsed before.
+func (in *reading) parse(t *task, lines *lineParser) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.err = panicError(fmt.Sprintf("panic while parsing an index: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	whole := t.part.begins && t.part.ends
+	var source [sourceBytes]byte
+	if whole {
+		source = sourceOf(t.part)
+		if t.encoded = in.unchanged(t.part, source); t.encoded != nil {
+			return
+		}
+	}
+	switch {
+	case t.part.json:
+		t.parsed = decodeJSONList(t.part.chart, t.part.text)
+	default:
+		var ok bool
+		if t.parsed, ok = lines.parse(t.part.text); !ok {
+			if t.parsed, ok = decodeSection(t.part.text); !ok {
+				t.err = errConfused
+				return
+			}
+		}
+	}
+	t.part.text = nil
+	if whole {
+		c := encodeChart(t.parsed.name, t.parsed.entries, t.parsed.rejected)
+		c.record.source = source
+		t.encoded = &c
+	}
+}
+
+// sourceOf recognises the text of a chart.
+func sourceOf(p part) (source [sourceBytes]byte) {
+	h := sha256.New()
+	_, _ = io.WriteString(h, formatSeed+"\x00"+p.chart+"\x00")
+	_, _ = h.Write(p.text)
+	copy(source[:], h.Sum(nil))
+	return source
+}
+
+// unchanged returns the chart that the same text was parsed to before; nil when there is none. What cannot be read from disk
+// any more is parsed again.
+func (in *reading) unchanged(p part, source [sourceBytes]byte) *encodedChart {
+	if in.before == nil {
+		return nil
+	}
+	name := p.chart
+	if !p.json {
+		line, _ := cutLine(p.text)
+		match := chartLine.FindSubmatch(line)
+		if match == nil {
+			return nil
+		}
+		name = string(match[2])
+	}
+	record, ok, err := in.before.record(name)
+	if err != nil || !ok || record.source != source {
+		return nil
+	}
+	block, err := in.before.block(record)
+	if err != nil {
+		return nil
+	}
+	return &encodedChart{record: record, block: block}
+}
+
+// collect adds what came of a part.
+func (in *reading) collect(t *task) error {
+	switch {
+	case t.err != nil:
+		return t.err
+	case t.encoded != nil:
+		return in.add(*t.encoded)
+	case t.part.begins:
+		in.current = t.parsed
+	default:
+		in.current.entries = append(in.current.entries, t.parsed.entries...)
+		in.current.rejected += t.parsed.rejected
+	}
+	if in.entries+len(in.current.entries) > maxEntries {
+		return tooMany()
+	}
+	if !t.part.ends {
+		return nil
+	}
+	c := in.current
+	in.current = parsedChart{}
+	return in.add(encodeChart(c.name, c.entries, c.rejected))
+}
+
+func (in *reading) add(c encodedChart) error {
+	entries := c.record.versions + c.record.rejected
+	if in.entries += entries; in.entries > maxEntries {
+		return tooMany()
+	}
+	if in.replaces {
+		in.builder.drop(c.record.name)
+	}
+	if err := in.builder.put(c, entries); err != nil {
+		return fmt.Errorf("write index: %w", err)
 	}
 	return nil
 }
 
-func appendValid(b *Builder, entries []Entry, h helmEntry) []Entry {
-	e, ok := h.entry()
-	if !ok {
-		b.Reject(1)
-		return entries
+// passOn wraps an error of the stream.
+func passOn(err error) error {
+	if err == nil || errors.Is(err, errConfused) || errors.Is(err, errShape) {
+		return err
 	}
-	return append(entries, e)
-}
-
-// target is the node that an alias stands for.
-func target(node *yaml.Node) *yaml.Node {
-	if node.Kind == yaml.AliasNode {
-		return node.Alias
-	}
-	return node
-}
-
-// valueOf returns the value of a key of a mapping; nil when it has no such key.
-func valueOf(mapping *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(mapping.Content); i += 2 {
-		if mapping.Content[i].Value == key {
-			return target(mapping.Content[i+1])
-		}
-	}
-	return nil
+	return fmt.Errorf("read index: %w", err)
 }
 
 func notAnIndex(err error, why string) error {

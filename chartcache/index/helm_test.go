@@ -61,7 +61,7 @@ func TestReadHelmKeepsWhatAnIndexSays(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	assert.Equal(t, Entry{
-		Chart: "web", Version: "1.2.0", AppVersion: "1.10", Digest: "sha256:" + digits, Description: "Serves pages.\n",
+		Chart: "web", Version: "1.2.0", AppVersion: "1.1", Digest: "sha256:" + digits, Description: "Serves pages. ",
 		Icon: "https://example.com/icon.png", Type: "application",
 		Created: time.Date(2026, 1, 2, 1, 4, 5, 123456789, time.UTC),
 		URLs:    []string{"web-1.2.0.tgz", "https://mirror.example.com/web-1.2.0.tgz"},
@@ -107,7 +107,7 @@ func TestReadHelmLeavesOutBadEntriesAndCountsThem(t *testing.T) {
 		"a chart whose name holds control characters": {"  c:\n  - {name: c, version: 1.0.0}\n  \"d\\n\":\n  - {name: d, version: 1.0.0}\n", []string{"1.0.0"}, 1},
 		"aliases and merges are followed":             {"  c:\n  - &a {name: c, version: 1.0.0}\n  - {<<: *a, version: 1.1.0}\n", []string{"1.1.0", "1.0.0"}, 0},
 		"unknown fields are ignored":                  {"  c:\n  - {name: c, version: 1.0.0, later: [1, {a: b}]}\n", []string{"1.0.0"}, 0},
-		"a number is a version when it reads as one":  {"  c:\n  - {name: c, version: 1.10}\n", []string{"1.10"}, 0},
+		"a number is a version, as Helm reads it":     {"  c:\n  - {name: c, version: 1.10}\n", []string{"1.1"}, 0},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestReadHelmRejectsWhatIsNoIndex(t *testing.T) {
 		"binary":               "\x1f\x8b\x08\x00",
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := ReadHelm(strings.NewReader(text), NewBuilder(io.Discard))
+			err := ReadHelm(strings.NewReader(text), nil, NewBuilder(io.Discard))
 			assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, cacheerr.ReasonOf(err), "%v", err)
 		})
 	}
@@ -163,13 +163,13 @@ func TestReadHelmBoundsWhatAliasesExpandTo(t *testing.T) {
 	for i := range 1000 {
 		text.WriteString("  c" + strings.Repeat("i", i+1) + ": *all\n")
 	}
-	err := ReadHelm(strings.NewReader(text.String()), NewBuilder(io.Discard))
+	err := ReadHelm(strings.NewReader(text.String()), nil, NewBuilder(io.Discard))
 	assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, cacheerr.ReasonOf(err))
 }
 
 func TestReadHelmPassesErrorsOfTheStreamOn(t *testing.T) {
 	broken := cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_TOO_LARGE, "too large")
-	err := ReadHelm(io.MultiReader(strings.NewReader("apiVersion: v1\n"), iotest.ErrReader(broken)), NewBuilder(io.Discard))
+	err := ReadHelm(io.MultiReader(strings.NewReader("apiVersion: v1\n"), iotest.ErrReader(broken)), nil, NewBuilder(io.Discard))
 	assert.ErrorIs(t, err, broken)
 }
 
@@ -183,7 +183,7 @@ func FuzzReadHelm(f *testing.F) {
 		require.NoError(t, err)
 		defer func() { _ = file.Close() }()
 		b := NewBuilder(file)
-		if err := ReadHelm(strings.NewReader(text), b); err != nil {
+		if err := ReadHelm(strings.NewReader(text), nil, b); err != nil {
 			var known *cacheerr.Error
 			require.ErrorAs(t, err, &known)
 			return

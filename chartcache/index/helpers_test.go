@@ -33,7 +33,7 @@ func open(t testing.TB, name string) *Reader {
 
 func fromHelm(t testing.TB, text string) *Reader {
 	t.Helper()
-	return open(t, build(t, func(b *Builder) error { return ReadHelm(strings.NewReader(text), b) }))
+	return open(t, build(t, func(b *Builder) error { return ReadHelm(strings.NewReader(text), nil, b) }))
 }
 
 func versionsOf(t testing.TB, r *Reader, chart string) []string {

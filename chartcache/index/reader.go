@@ -1,61 +1,30 @@
 package index
 
 import (
-	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/json"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"slices"
-)
-
-// The file of a generation:
-//
-//	magic
-//	one block per chart: a JSON array of its entries, newest first
-//	table of contents: JSON of contents
-//	footer: offset and length of the table (8 bytes each, big endian), its sha256, magic
-//
-// The hash of a block is the chart's revision, so equal revisions are equal bytes.
-const (
-	magic      = "CCINDEX1"
-	footerSize = 8 + 8 + sha256.Size + len(magic)
 )
 
 // ErrCorrupt says that a file is not an undamaged generation. Whoever gets it should act as if the file were not there.
 var ErrCorrupt = errors.New("the index file is damaged")
 
-// contents is the table of contents.
-type contents struct {
-	Revision string        `json:"revision"`
-	Stats    Stats         `json:"stats"`
-	Charts   []chartRecord `json:"charts"` // by name
-}
-
-// chartRecord says where the block of a chart is.
-type chartRecord struct {
-	Name     string `json:"name"`
-	Revision string `json:"revision"`
-	Versions int    `json:"versions"`
-	Offset   int64  `json:"offset"`
-	Length   int64  `json:"length"`
-	// LatestOffset and LatestLength are of the entry inside the block that Summary shows.
-	LatestOffset int64 `json:"latestOffset"`
-	LatestLength int64 `json:"latestLength"`
-}
-
-// Reader reads one generation. Its methods may be called concurrently, but not after Close. Errors are ErrCorrupt, or wrap
-// it or that of the file.
+// Reader reads one generation. It holds one open file and a small part of its table of contents, and reads the rest when it
+// is asked for. Its methods may be called concurrently, but not after Close. Errors are ErrCorrupt, or wrap it or that of
+// the file.
 type Reader struct {
 	file *os.File
-	toc  contents
+	root root
+	// end is where the blocks and pages end.
+	end int64
 }
 
-// Open opens a generation and verifies all of it once, which reads the file from start to end.
+// Open opens a generation and verifies its table of contents. A chart's versions are verified whenever they are read.
 func Open(name string) (*Reader, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -73,119 +42,235 @@ func Open(name string) (*Reader, error) {
 func (r *Reader) Close() error { return r.file.Close() }
 
 // Revision names the content of the generation: its charts and versions. Equal content has equal names, everywhere.
-func (r *Reader) Revision() string { return r.toc.Revision }
+func (r *Reader) Revision() string { return hex.EncodeToString(r.root.revision[:]) }
 
 // Stats returns the figures of the generation.
-func (r *Reader) Stats() Stats { return r.toc.Stats }
+func (r *Reader) Stats() Stats { return r.root.stats }
 
 // Charts returns the names of the charts, sorted.
 func (r *Reader) Charts() ([]string, error) {
-	names := make([]string, len(r.toc.Charts))
-	for i, c := range r.toc.Charts {
-		names[i] = c.Name
+	names := make([]string, 0, r.root.stats.Charts)
+	for record, err := range r.records(0) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, record.name)
 	}
 	return names, nil
 }
 
 // ChartRevision names the content of one chart; ok is false when there is no such chart.
-func (r *Reader) ChartRevision(chart string) (revision string, ok bool) {
-	record, ok := r.record(chart)
-	return record.Revision, ok
+func (r *Reader) ChartRevision(chart string) (revision string, ok bool, err error) {
+	record, ok, err := r.record(chart)
+	if !ok {
+		return "", false, err
+	}
+	return hex.EncodeToString(record.revision[:]), true, nil
 }
 
 // Summary describes a chart; ok is false when there is no such chart.
 func (r *Reader) Summary(chart string) (s Summary, ok bool, err error) {
-	record, ok := r.record(chart)
+	record, ok, err := r.record(chart)
 	if !ok {
-		return Summary{}, false, nil
+		return Summary{}, false, err
 	}
-	encoded := make([]byte, record.LatestLength)
-	if _, err := r.file.ReadAt(encoded, record.Offset+record.LatestOffset); err != nil {
-		return Summary{}, false, readError(err)
+	s, err = record.summary()
+	return s, err == nil, err
+}
+
+// Summaries describes the charts by name, without the first skip ones. It ends with the first error.
+func (r *Reader) Summaries(skip int) iter.Seq2[Summary, error] {
+	return func(yield func(Summary, error) bool) {
+		for record, err := range r.records(skip) {
+			var s Summary
+			if err == nil {
+				s, err = record.summary()
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
 	}
-	s = Summary{Name: record.Name, VersionCount: record.Versions, Revision: record.Revision}
-	if err := json.Unmarshal(encoded, &s.Latest); err != nil {
-		return Summary{}, false, fmt.Errorf("%w: summary of a chart: %w", ErrCorrupt, err)
-	}
-	return s, true, nil
 }
 
 // Versions returns the versions of a chart, newest first in semantic version order; ok is false when there is no such
 // chart.
 func (r *Reader) Versions(chart string) (entries []Entry, ok bool, err error) {
-	record, ok := r.record(chart)
+	d, ok, err := r.list(chart)
 	if !ok {
-		return nil, false, nil
-	}
-	block, err := r.block(record)
-	if err != nil {
 		return nil, false, err
 	}
-	if err := json.Unmarshal(block, &entries); err != nil {
-		return nil, false, fmt.Errorf("%w: versions of a chart: %w", ErrCorrupt, err)
+	shared, count := d.list()
+	entries = make([]Entry, 0, count)
+	for range count {
+		one := decoder{data: d.text()}
+		entries = append(entries, one.entry(chart, shared))
+		d.bad = d.bad || one.bad
+	}
+	if d.bad {
+		return nil, false, errMeaningless
 	}
 	return entries, true, nil
 }
 
 // Lookup returns the entry whose version is spelled exactly so; ok is false when there is none.
 func (r *Reader) Lookup(chart, version string) (e Entry, ok bool, err error) {
-	entries, ok, err := r.Versions(chart)
-	if !ok || err != nil {
+	d, ok, err := r.list(chart)
+	if !ok {
 		return Entry{}, false, err
 	}
-	for _, e := range entries {
-		if e.Version == version {
-			return e, true, nil
+	shared, count := d.list()
+	for range count {
+		one := decoder{data: d.text()}
+		if spelled := one; spelled.text() != version {
+			continue
 		}
+		e, ok = one.entry(chart, shared), !one.bad
+		if !ok {
+			return Entry{}, false, errMeaningless
+		}
+		return e, true, nil
+	}
+	if d.bad {
+		return Entry{}, false, errMeaningless
 	}
 	return Entry{}, false, nil
 }
 
 // Diff returns the names of the charts that differ between two generations, those that only one of them has included,
 // sorted. A nil Reader has no charts.
-func Diff(before, after *Reader) []string {
-	var a, b []chartRecord
-	if before != nil {
-		a = before.toc.Charts
-	}
-	if after != nil {
-		b = after.toc.Charts
-	}
+func Diff(before, after *Reader) ([]string, error) {
+	nextBefore, stopBefore := iter.Pull2(before.records(0))
+	defer stopBefore()
+	nextAfter, stopAfter := iter.Pull2(after.records(0))
+	defer stopAfter()
 	var changed []string
-	for len(a) > 0 || len(b) > 0 {
+	a, errA, moreA := nextBefore()
+	b, errB, moreB := nextAfter()
+	for moreA || moreB {
+		if err := errors.Join(errA, errB); err != nil {
+			return nil, err
+		}
+		order := cmp.Compare(a.name, b.name)
 		switch {
-		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
-			changed, a = append(changed, a[0].Name), a[1:]
-		case len(a) == 0 || b[0].Name < a[0].Name:
-			changed, b = append(changed, b[0].Name), b[1:]
+		case !moreB, moreA && order < 0:
+			changed = append(changed, a.name)
+			a, errA, moreA = nextBefore()
+		case !moreA, order > 0:
+			changed = append(changed, b.name)
+			b, errB, moreB = nextAfter()
 		default:
-			if a[0].Revision != b[0].Revision {
-				changed = append(changed, a[0].Name)
+			if a.revision != b.revision {
+				changed = append(changed, a.name)
 			}
-			a, b = a[1:], b[1:]
+			a, errA, moreA = nextBefore()
+			b, errB, moreB = nextAfter()
 		}
 	}
-	return changed
+	return changed, nil
 }
 
-func (r *Reader) record(chart string) (chartRecord, bool) {
-	i, ok := slices.BinarySearchFunc(r.toc.Charts, chart, func(c chartRecord, name string) int { return cmp.Compare(c.Name, name) })
-	if !ok {
-		return chartRecord{}, false
+var errMeaningless = fmt.Errorf("%w: what it says about a chart makes no sense", ErrCorrupt)
+
+func (c *chartRecord) summary() (Summary, error) {
+	d := decoder{data: string(c.latest)}
+	shared, count := d.list()
+	latest := decoder{data: d.text()}
+	s := Summary{Name: c.name, VersionCount: c.versions, Revision: hex.EncodeToString(c.revision[:])}
+	s.Latest = latest.entry(c.name, shared)
+	if d.bad || latest.bad || count != 1 {
+		return Summary{}, errMeaningless
 	}
-	return r.toc.Charts[i], true
+	return s, nil
 }
 
-// block reads and verifies the block of a chart: the disk may have damaged it since Open.
+// records reads the records by name, without the first skip ones. A nil Reader has none.
+func (r *Reader) records(skip int) iter.Seq2[chartRecord, error] {
+	return func(yield func(chartRecord, error) bool) {
+		if r == nil {
+			return
+		}
+		for _, p := range r.root.pages {
+			if p.before+p.charts <= skip {
+				continue
+			}
+			d, err := r.page(p)
+			if err != nil {
+				yield(chartRecord{}, err)
+				return
+			}
+			for i := range p.charts {
+				record, ok := d.record(r.end)
+				if !ok {
+					yield(chartRecord{}, errMeaningless)
+					return
+				}
+				if p.before+i >= skip && !yield(record, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// record finds the record of a chart; ok is false when there is none.
+func (r *Reader) record(chart string) (c chartRecord, ok bool, err error) {
+	at, exact := slices.BinarySearchFunc(r.root.pages, chart, func(p page, name string) int { return cmp.Compare(p.first, name) })
+	if !exact {
+		at-- // the page before the first one that begins behind chart
+	}
+	if at < 0 {
+		return chartRecord{}, false, nil
+	}
+	d, err := r.page(r.root.pages[at])
+	if err != nil {
+		return chartRecord{}, false, err
+	}
+	for range r.root.pages[at].charts {
+		record, ok := d.record(r.end)
+		switch {
+		case !ok:
+			return chartRecord{}, false, errMeaningless
+		case record.name == chart:
+			return record, true, nil
+		}
+	}
+	return chartRecord{}, false, nil
+}
+
+// page reads and verifies a page.
+func (r *Reader) page(p page) (decoder, error) {
+	data, err := r.read(p.offset, p.length, p.checksum)
+	return decoder{data: string(data)}, err
+}
+
+// list reads the list of a chart's versions.
+func (r *Reader) list(chart string) (d decoder, ok bool, err error) {
+	record, ok, err := r.record(chart)
+	if !ok {
+		return decoder{}, false, err
+	}
+	block, err := r.block(record)
+	if err != nil {
+		return decoder{}, false, err
+	}
+	return decoder{data: string(block)}, true, nil
+}
+
+// block reads and verifies the block of a chart.
 func (r *Reader) block(record chartRecord) ([]byte, error) {
-	block := make([]byte, record.Length)
-	if _, err := r.file.ReadAt(block, record.Offset); err != nil {
+	return r.read(record.offset, record.length, record.checksum)
+}
+
+func (r *Reader) read(offset, length int64, checksum uint32) ([]byte, error) {
+	data := make([]byte, length)
+	if _, err := r.file.ReadAt(data, offset); err != nil {
 		return nil, readError(err)
 	}
-	if revisionOf(block) != record.Revision {
-		return nil, fmt.Errorf("%w: the checksum of a chart does not fit", ErrCorrupt)
+	if checksumOf(data) != checksum {
+		return nil, fmt.Errorf("%w: a checksum does not fit", ErrCorrupt)
 	}
-	return block, nil
+	return data, nil
 }
 
 func (r *Reader) load() error {
@@ -197,50 +282,42 @@ func (r *Reader) load() error {
 	if size < int64(len(magic)+footerSize) {
 		return fmt.Errorf("%w: it is too short", ErrCorrupt)
 	}
-	footer := make([]byte, footerSize)
-	if _, err := r.file.ReadAt(footer, size-int64(footerSize)); err != nil {
+	end := make([]byte, footerSize)
+	if _, err := r.file.ReadAt(end, size-int64(footerSize)); err != nil {
 		return readError(err)
 	}
-	offset, length := binary.BigEndian.Uint64(footer), binary.BigEndian.Uint64(footer[8:])
-	// Unsigned sums of two numbers below 2^63 do not overflow.
-	if !bytes.HasSuffix(footer, []byte(magic)) || offset > uint64(size) || length > uint64(size) ||
-		offset+length+uint64(footerSize) != uint64(size) {
-		return fmt.Errorf("%w: its end is not that of an index", ErrCorrupt)
+	offset, length, checksum, err := readFooter(end, size)
+	if err != nil {
+		return err
 	}
-	encoded := make([]byte, length)
-	if _, err := r.file.ReadAt(encoded, int64(offset)); err != nil {
-		return readError(err)
+	encoded, err := r.read(offset, length, checksum)
+	if err != nil {
+		return err
 	}
-	if sum := sha256.Sum256(encoded); !bytes.Equal(sum[:], footer[16:16+sha256.Size]) {
-		return fmt.Errorf("%w: the checksum of its table of contents does not fit", ErrCorrupt)
+	r.end = offset
+	if r.root, err = decodeRoot(encoded, offset); err != nil {
+		return err
 	}
-	if err := json.Unmarshal(encoded, &r.toc); err != nil {
-		return fmt.Errorf("%w: table of contents: %w", ErrCorrupt, err)
-	}
-	return r.verify(int64(offset))
+	return r.verify()
 }
 
-// verify checks that the table makes sense and every block is as it was written; end is where the blocks end.
-func (r *Reader) verify(end int64) error {
+// verify reads the table of contents once.
+func (r *Reader) verify() error {
 	var previous string
 	var versions int64
-	for _, c := range r.toc.Charts {
-		if c.Name <= previous || c.Versions < 1 || !within(c.Offset, c.Length, end) || !within(c.LatestOffset, c.LatestLength, c.Length) {
-			return fmt.Errorf("%w: its table of contents makes no sense", ErrCorrupt)
-		}
-		if _, err := r.block(c); err != nil {
+	for record, err := range r.records(0) {
+		if err != nil {
 			return err
 		}
-		previous, versions = c.Name, versions+int64(c.Versions)
+		if record.name <= previous {
+			return errMeaningless
+		}
+		previous, versions = record.name, versions+int64(record.versions)
 	}
-	if r.toc.Stats.Charts != int64(len(r.toc.Charts)) || r.toc.Stats.Versions != versions || r.toc.Revision != revisionOfAll(r.toc.Charts) {
-		return fmt.Errorf("%w: its figures do not fit its charts", ErrCorrupt)
+	if versions != r.root.stats.Versions {
+		return errMeaningless
 	}
 	return nil
-}
-
-func within(offset, length, end int64) bool {
-	return offset >= 0 && length >= 0 && offset <= end && length <= end-offset
 }
 
 func readError(err error) error {

@@ -11,6 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func diff(t testing.TB, before, after *Reader) []string {
+	t.Helper()
+	changed, err := Diff(before, after)
+	require.NoError(t, err)
+	return changed
+}
+
 func none(string) Entry { return Entry{} }
 
 func TestEqualContentHasEqualRevisionsWhateverItsOrder(t *testing.T) {
@@ -23,7 +30,7 @@ func TestEqualContentHasEqualRevisionsWhateverItsOrder(t *testing.T) {
 	}))
 	assert.Equal(t, a.Revision(), b.Revision(), "figures about the source are not content")
 	assert.Equal(t, int64(1), b.Stats().Rejected)
-	assert.Empty(t, Diff(a, b))
+	assert.Empty(t, diff(t, a, b))
 }
 
 func TestDiffNamesChartsThatWereAddedChangedOrRemoved(t *testing.T) {
@@ -33,12 +40,14 @@ func TestDiffNamesChartsThatWereAddedChangedOrRemoved(t *testing.T) {
 	after := open(t, build(t, func(b *Builder) error {
 		return errors.Join(b.AddTags("changed", []string{"1.0.0", "1.1.0"}, none), b.AddTags("new", []string{"1.0.0"}, none), b.AddTags("same", []string{"1.0.0"}, none))
 	}))
-	assert.Equal(t, []string{"changed", "gone", "new"}, Diff(before, after))
-	assert.Equal(t, []string{"changed", "new", "same"}, Diff(nil, after))
-	assert.Equal(t, []string{"changed", "gone", "same"}, Diff(before, nil))
-	was, ok := before.ChartRevision("changed")
+	assert.Equal(t, []string{"changed", "gone", "new"}, diff(t, before, after))
+	assert.Equal(t, []string{"changed", "new", "same"}, diff(t, nil, after))
+	assert.Equal(t, []string{"changed", "gone", "same"}, diff(t, before, nil))
+	was, ok, err := before.ChartRevision("changed")
+	require.NoError(t, err)
 	assert.True(t, ok)
-	is, _ := after.ChartRevision("changed")
+	is, _, err := after.ChartRevision("changed")
+	require.NoError(t, err)
 	assert.NotEqual(t, was, is)
 }
 
@@ -66,7 +75,7 @@ func TestCopyKeepsAChartAsItIs(t *testing.T) {
 	to := open(t, build(t, func(b *Builder) error {
 		return errors.Join(b.AddTags("new", []string{"1.0.0"}, none), b.Copy(from, "web"), b.Copy(from, "nothing"))
 	}))
-	assert.Equal(t, []string{"db", "new"}, Diff(from, to))
+	assert.Equal(t, []string{"db", "new"}, diff(t, from, to))
 	summary, _, err := to.Summary("web")
 	require.NoError(t, err)
 	assert.Equal(t, "1.10.0", summary.Latest.Version)
@@ -78,8 +87,7 @@ func TestADamagedFileIsCorruptWhereverItIsDamaged(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "damaged")
 	refused := func(data []byte, what string, at int) {
 		require.NoError(t, os.WriteFile(name, data, 0o600))
-		_, err := Open(name)
-		assert.ErrorIs(t, err, ErrCorrupt, "%s at %d", what, at)
+		assert.ErrorIs(t, readAll(name), ErrCorrupt, "%s at %d", what, at)
 	}
 	// A prime step meets every field without writing a file per byte.
 	for i := 0; i < len(whole); i += 5 {
@@ -95,6 +103,21 @@ func TestADamagedFileIsCorruptWhereverItIsDamaged(t *testing.T) {
 	assert.ErrorIs(t, err, os.ErrNotExist)
 }
 
+// readAll reads everything that a file holds.
+func readAll(name string) error {
+	r, err := Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	charts, err := r.Charts()
+	for _, chart := range charts {
+		_, _, versionsErr := r.Versions(chart)
+		err = errors.Join(err, versionsErr)
+	}
+	return err
+}
+
 func TestDamageAfterOpeningIsNoticed(t *testing.T) {
 	name := build(t, func(b *Builder) error { return b.AddTags("c", []string{"1.0.0"}, none) })
 	r := open(t, name)
@@ -108,10 +131,15 @@ func TestDamageAfterOpeningIsNoticed(t *testing.T) {
 	assert.ErrorIs(t, err, ErrCorrupt)
 	_, _, err = r.Lookup("c", "1.0.0")
 	assert.ErrorIs(t, err, ErrCorrupt)
-	_, _, err = r.Summary("c")
-	assert.ErrorIs(t, err, ErrCorrupt)
+	_, ok, err := r.Summary("c")
+	require.NoError(t, err, "what describes the chart is in another place")
+	assert.True(t, ok)
 	require.NoError(t, os.Truncate(name, 1))
 	_, _, err = r.Versions("c")
+	assert.ErrorIs(t, err, ErrCorrupt)
+	_, _, err = r.Summary("c")
+	assert.ErrorIs(t, err, ErrCorrupt)
+	_, err = r.Charts()
 	assert.ErrorIs(t, err, ErrCorrupt)
 }
 

@@ -1,0 +1,247 @@
+package index
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+)
+
+const (
+	// wholeBytes bounds what is read at once: an index that is not laid out chart by chart, and what surrounds the charts of
+	// one that is. Parsing takes about 16 times as much memory.
+	wholeBytes = 8 << 20
+	// partBytes is how large a part of a chart's section grows before the next one begins.
+	partBytes = 1 << 20
+	// maxPartBytes bounds one entry, the smallest part there is.
+	maxPartBytes = 16 << 20
+)
+
+// errConfused says that an index is not laid out chart by chart as far as can be told. One that is small enough is read whole.
+var errConfused = errors.New("not laid out chart by chart")
+
+// part is the text of one chart of an index, or a part of it.
+type part struct {
+	// chart is the name, for JSON; a section of YAML holds its own.
+	chart string
+	// text is a YAML mapping of one chart to its entries, or a JSON list of entries.
+	text []byte
+	json bool
+	// begins and ends say whether the chart does with this part.
+	begins, ends bool
+	// line is where the text begins in the index, from one; 0 for JSON.
+	line int
+}
+
+// source reads an index, counts its bytes and lines, and keeps its beginning for the case that it must be read whole.
+type source struct {
+	r    io.Reader
+	read int64
+	// kept is the text so far; nil once it is longer than wholeBytes.
+	kept []byte
+	lost bool
+	// failed is the error of r other than its end.
+	failed error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.read += int64(n)
+	if !s.lost {
+		if len(s.kept)+n > wholeBytes {
+			s.kept, s.lost = nil, true
+		} else {
+			s.kept = append(s.kept, p[:n]...)
+		}
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed = err
+	}
+	return n, err
+}
+
+// splitter splits an index in block style into the sections of its charts, looking at nothing but how lines are indented. A
+// section that can be parsed for itself begins and ends where it should: a quotation or a bracket that were still open at its
+// end would have kept it from being parsed. So whoever parses the sections proves that the splitter was right, from the first to
+// the last one.
+type splitter struct {
+	lines *bufio.Reader
+	emit  func(part) error
+	// head is what is not in the sections: the lines before and behind the charts.
+	head []byte
+	line int
+
+	// indent is that of the names of charts; 0 outside of entries.
+	indent int
+	// current is the section that is being gathered; item the indent of its entries, -1 before the first one.
+	current part
+	item    int
+	// name is the first line of the section.
+	name []byte
+}
+
+// split calls emit with every part, and returns what surrounds them. Errors are errConfused, or of the stream or emit.
+func (s *splitter) split() (head []byte, err error) {
+	for {
+		line, err := s.readLine()
+		if len(line) > 0 {
+			done, takeErr := s.take(line)
+			if takeErr != nil {
+				return nil, takeErr
+			}
+			if done {
+				break
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := s.flush(true); err != nil {
+		return nil, err
+	}
+	return s.head, nil
+}
+
+// readLine returns the next line with its end. It is valid until the next call.
+func (s *splitter) readLine() ([]byte, error) {
+	s.line++
+	line, err := s.lines.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return line, err
+	}
+	long := bytes.Clone(line)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		if len(long) > maxPartBytes {
+			return nil, errConfused
+		}
+		line, err = s.lines.ReadSlice('\n')
+		long = append(long, line...)
+	}
+	return long, err
+}
+
+// take adds a line to where it belongs; done says that the document ends before it.
+func (s *splitter) take(line []byte) (done bool, err error) {
+	indent := indentOf(line)
+	content := line[indent:]
+	switch {
+	case isBlank(content), content[0] == '#':
+		return false, s.keep(line)
+	case indent == 0 && isDocumentMark(content):
+		if s.line == 1 || len(bytes.TrimSpace(s.head)) == 0 && s.indent == 0 {
+			return false, s.keep(line) // the document begins
+		}
+		return true, nil
+	case indent == 0:
+		if err := s.flush(true); err != nil {
+			return false, err
+		}
+		s.indent = 0
+		if isEntries(content) && s.indent == 0 {
+			// Whether charts follow is seen by the next line.
+			s.indent = -1
+			return false, nil
+		}
+		return false, s.keepHead(line)
+	case s.indent == 0:
+		return false, s.keepHead(line)
+	case s.indent == -1:
+		s.indent = indent
+	}
+	switch {
+	case indent < s.indent:
+		return false, errConfused
+	case indent == s.indent && !isItem(content):
+		return false, s.begin(line)
+	case s.current.text == nil:
+		return false, errConfused // entries of no chart
+	}
+	if isItem(content) {
+		if s.item < 0 {
+			s.item = indent
+		}
+		if indent == s.item && len(s.current.text) >= partBytes {
+			if err := s.flush(false); err != nil {
+				return false, err
+			}
+			s.current = part{text: append(newText(), s.name...), line: s.line}
+		}
+	}
+	return false, s.keep(line)
+}
+
+// begin begins the section of another chart.
+func (s *splitter) begin(name []byte) error {
+	if err := s.flush(true); err != nil {
+		return err
+	}
+	s.name = append(s.name[:0], name...)
+	s.current, s.item = part{text: append(newText(), name...), begins: true, line: s.line}, -1
+	return nil
+}
+
+// newText is large enough for the section of an ordinary chart.
+func newText() []byte { return make([]byte, 0, 64<<10) }
+
+// flush hands out the current part.
+func (s *splitter) flush(ends bool) error {
+	if s.current.text == nil {
+		return nil
+	}
+	p := s.current
+	p.ends = ends
+	s.current = part{}
+	return s.emit(p)
+}
+
+// keep adds a line to the section that is being gathered, or to the head.
+func (s *splitter) keep(line []byte) error {
+	if s.current.text == nil {
+		return s.keepHead(line)
+	}
+	if len(s.current.text)+len(line) > maxPartBytes {
+		return errConfused
+	}
+	s.current.text = append(s.current.text, line...)
+	return nil
+}
+
+func (s *splitter) keepHead(line []byte) error {
+	if len(s.head)+len(line) > wholeBytes {
+		return errConfused
+	}
+	s.head = append(s.head, line...)
+	return nil
+}
+
+func indentOf(line []byte) int {
+	for i, c := range line {
+		if c != ' ' {
+			return i
+		}
+	}
+	return len(line)
+}
+
+func isBlank(content []byte) bool {
+	return len(content) == 0 || content[0] == '\n' || content[0] == '\r' && len(bytes.TrimSpace(content)) == 0
+}
+
+// isItem says whether a line begins an item of a list.
+func isItem(content []byte) bool {
+	return content[0] == '-' && (len(content) == 1 || content[1] == ' ' || content[1] == '\n' || content[1] == '\r' || content[1] == '\t')
+}
+
+func isDocumentMark(content []byte) bool {
+	return bytes.HasPrefix(content, []byte("---")) || bytes.HasPrefix(content, []byte("..."))
+}
+
+// isEntries says whether a line is the key of the charts, with nothing behind it.
+func isEntries(content []byte) bool {
+	rest, ok := bytes.CutPrefix(content, []byte("entries:"))
+	return ok && len(bytes.TrimSpace(rest)) == 0
+}
