@@ -176,7 +176,7 @@ func status(code int) http.HandlerFunc {
 // repository.
 func push(t *testing.T, path string, charts ...chart) string {
 	t.Helper()
-	url := "oci://" + suite.info.Registry.Host + "/" + path
+	url := "oci://" + suite.Info.Registry.Host + "/" + path
 	for _, c := range charts {
 		file := filepath.Join(t.TempDir(), c.name+"-"+c.version+".tgz")
 		require.NoError(t, os.WriteFile(file, c.tarball(t), 0o600))
@@ -199,9 +199,9 @@ func kubectl(t *testing.T, args ...string) string {
 
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(suite.info.Bin, name), args...)
+	cmd := exec.Command(filepath.Join(suite.Info.Bin, name), args...)
 	home := t.TempDir()
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+suite.info.Kubeconfig, "HOME="+home,
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+suite.Info.Kubeconfig, "HOME="+home,
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	output, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s %s: %s", name, strings.Join(args, " "), output)

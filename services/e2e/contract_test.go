@@ -18,6 +18,7 @@ import (
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
+	"github.com/ketches/helm-operator/services/internal/localstack"
 )
 
 func dial(t *testing.T, address string) *grpc.ClientConn {
@@ -30,7 +31,7 @@ func dial(t *testing.T, address string) *grpc.ClientConn {
 
 func TestTheContractAnswersByReflectionAndHealth(t *testing.T) {
 	t.Parallel()
-	connection := dial(t, suite.chartcache.grpc)
+	connection := dial(t, suite.chartcache.GRPC)
 
 	health, err := healthv1.NewHealthClient(connection).Check(t.Context(), &healthv1.HealthCheckRequest{
 		Service: chartcachev1.ChartCacheService_ServiceDesc.ServiceName,
@@ -58,11 +59,11 @@ func TestChartcacheServesARepositoriesFileWithoutKubernetes(t *testing.T) {
 	repo := newChartRepository(t, web, webChart("1.1.0"))
 	file := filepath.Join(t.TempDir(), "repositories.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "apiVersion: \"\"\nrepositories:\n- name: shop\n  url: %s\n", repo.URL), 0o600))
-	chartcache, err := suite.newChartcache("chartcache-file", t.TempDir(), "--repositories", file)
+	chartcache, err := suite.Chartcache("chartcache-file", t.TempDir(), "--repositories", file)
 	require.NoError(t, err)
-	require.NoError(t, chartcache.start(t.Context()))
-	t.Cleanup(func() { assert.NoError(t, chartcache.kill()) })
-	api := chartcachev1.NewChartCacheServiceClient(dial(t, chartcache.grpc))
+	require.NoError(t, chartcache.Start(t.Context()))
+	t.Cleanup(func() { assert.NoError(t, chartcache.Kill()) })
+	api := chartcachev1.NewChartCacheServiceClient(dial(t, chartcache.GRPC))
 	shop := &chartcachev1.RepositoryRef{Namespace: "default", Name: "shop"}
 
 	synced, err := api.SyncRepository(t.Context(), &chartcachev1.SyncRepositoryRequest{
@@ -116,9 +117,9 @@ func TestBothServicesExportTheirMetrics(t *testing.T) {
 		fmt.Sprintf(`helm_release_operation_total{namespace=%q,operation="install",release="app",status="success"} 1`, s.namespace))
 }
 
-func scrape(t *testing.T, svc *service) string {
+func scrape(t *testing.T, svc *localstack.Service) string {
 	t.Helper()
-	response, err := http.Get("http://" + svc.metrics + "/metrics")
+	response, err := http.Get("http://" + svc.Metrics + "/metrics")
 	require.NoError(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)

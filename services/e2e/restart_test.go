@@ -24,10 +24,10 @@ func TestARestartOfBothServicesChangesNothing(t *testing.T) {
 	before := s.until("app", ready)
 
 	repo.misbehave(status(http.StatusBadGateway))
-	require.NoError(t, suite.operator.terminate(30*time.Second))
-	require.NoError(t, suite.chartcache.terminate(30*time.Second))
-	require.NoError(t, suite.chartcache.start(t.Context()))
-	require.NoError(t, suite.operator.start(t.Context()))
+	require.NoError(t, suite.operator.Terminate(30*time.Second))
+	require.NoError(t, suite.chartcache.Terminate(30*time.Second))
+	require.NoError(t, suite.chartcache.Start(t.Context()))
+	require.NoError(t, suite.operator.Start(t.Context()))
 
 	s.apply(s.release("served-from-disk"))
 	s.until("served-from-disk", ready)
@@ -51,9 +51,9 @@ func TestAnOperatorKilledDuringAnInstallGoesOnAfterItsRestart(t *testing.T) {
 		return assert.ObjectsAreEqual("pending-install", recordStatus(s, "app"))
 	}, patience, 50*time.Millisecond)
 
-	require.NoError(t, suite.operator.kill())
+	require.NoError(t, suite.operator.Kill())
 	s.edit("app", func(r *v1alpha1.HelmRelease) { r.Spec.Values = nil })
-	require.NoError(t, suite.operator.start(t.Context()))
+	require.NoError(t, suite.operator.Start(t.Context()))
 
 	release := s.until("app", ready)
 	assert.Zero(t, release.Status.FailureCount, "an interruption is no failure")
@@ -70,9 +70,9 @@ func TestAnOperatorStoppedDuringAnInstallStopsInTimeAndGoesOn(t *testing.T) {
 		return assert.ObjectsAreEqual("pending-install", recordStatus(s, "app"))
 	}, patience, 50*time.Millisecond)
 
-	require.NoError(t, suite.operator.terminate(30*time.Second))
+	require.NoError(t, suite.operator.Terminate(30*time.Second))
 	s.edit("app", func(r *v1alpha1.HelmRelease) { r.Spec.Values = nil })
-	require.NoError(t, suite.operator.start(t.Context()))
+	require.NoError(t, suite.operator.Start(t.Context()))
 
 	release := s.until("app", ready)
 	assert.Zero(t, release.Status.FailureCount, "an interruption is no failure")
@@ -84,17 +84,17 @@ func TestReleasesStayReadyWhileChartcacheIsAway(t *testing.T) {
 	s.apply(s.release("app"))
 	s.until("app", ready)
 
-	require.NoError(t, suite.chartcache.kill())
+	require.NoError(t, suite.chartcache.Kill())
 	defer func() {
-		if suite.chartcache.cmd == nil {
-			assert.NoError(t, suite.chartcache.start(context.Background()))
+		if !suite.chartcache.Running() {
+			assert.NoError(t, suite.chartcache.Start(context.Background()))
 		}
 	}()
 	s.apply(s.release("waits"))
 	s.until("waits", notReady(""))
 	s.until("app", ready)
 
-	require.NoError(t, suite.chartcache.start(t.Context()))
+	require.NoError(t, suite.chartcache.Start(t.Context()))
 	s.until("waits", ready)
 }
 

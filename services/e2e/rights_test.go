@@ -31,8 +31,8 @@ func TestChartcacheMayReadRepositoriesAndGetSecretsAndNothingElse(t *testing.T) 
 		{"impersonate", "serviceaccounts", false},
 	} {
 		t.Run(may.verb+" "+may.resource, func(t *testing.T) {
-			cmd := exec.Command(filepath.Join(suite.info.Bin, "kubectl"), "auth", "can-i", may.verb, may.resource, "--all-namespaces")
-			cmd.Env = append(cmd.Environ(), "KUBECONFIG="+suite.info.Accounts["chartcache"])
+			cmd := exec.Command(filepath.Join(suite.Info.Bin, "kubectl"), "auth", "can-i", may.verb, may.resource, "--all-namespaces")
+			cmd.Env = append(cmd.Environ(), "KUBECONFIG="+suite.Info.Accounts["chartcache"])
 			output, err := cmd.Output()
 			assert.Equal(t, may.allowed, err == nil, "%s", output)
 		})
