@@ -9,6 +9,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
@@ -76,6 +77,7 @@ type reading struct {
 	source  *source
 	before  *Reader
 	builder *Builder
+	texts   texts
 	// entries is the number of entries so far, left out or not.
 	entries int
 	// replaces says that of two charts of one name the last one counts.
@@ -84,11 +86,11 @@ type reading struct {
 	current parsedChart
 }
 
-func (in *reading) readJSON(r io.Reader) error {
+func (in *reading) readJSON(r *bufio.Reader) error {
 	in.replaces = true
 	var apiVersion string
 	err := in.pipeline(func(emit func(part) error) error {
-		j := newJSONSplitter(r, in.source, emit)
+		j := &jsonSplitter{r: r, texts: &in.texts, emit: emit}
 		err := j.split()
 		apiVersion = j.apiVersion
 		return err
@@ -107,7 +109,7 @@ func (in *reading) readJSON(r io.Reader) error {
 func (in *reading) readYAML(r *bufio.Reader) error {
 	var head []byte
 	err := in.pipeline(func(emit func(part) error) error {
-		s := &splitter{lines: r, emit: emit}
+		s := &splitter{lines: r, texts: &in.texts, emit: emit}
 		var err error
 		head, err = s.split()
 		return err
@@ -129,7 +131,7 @@ func (in *reading) readWhole(rest io.Reader) error {
 	}
 	in.builder.dropAll()
 	in.entries, in.replaces = 0, false
-	return in.readDocument(in.source.kept)
+	return in.readDocument(slices.Concat(in.source.kept...))
 }
 
 // readDocument reads what is not in the sections of charts, or a whole index.
@@ -175,9 +177,11 @@ func (in *reading) pipeline(split func(emit func(part) error) error) error {
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
-			lines := newLineParser()
+			p := parsers{lines: newLineParser(), lists: newJSONParser()}
 			for t := range work {
-				in.parse(t, lines)
+				in.parse(t, p)
+				in.texts.giveBack(t.part.text)
+				t.part.text = nil
 				close(t.done)
 			}
 		})
@@ -223,8 +227,28 @@ type panicError string
 
 func (p panicError) Error() string { return string(p) }
 
+// parsers are what one worker parses with.
+type parsers struct {
+	lines *lineParser
+	lists *jsonParser
+}
+
+// parse reads a part; ok is false when it cannot be read alone.
+func (p parsers) parse(text part) (parsed parsedChart, ok bool) {
+	if text.json {
+		if parsed, ok = p.lists.parse(text.chart, text.text); !ok {
+			parsed, ok = decodeJSONList(text.chart, text.text)
+		}
+		return parsed, ok
+	}
+	if parsed, ok = p.lines.parse(text.text); !ok {
+		parsed, ok = decodeSection(text.text)
+	}
+	return parsed, ok
+}
+
 // parse parses a part, or finds that it was parsed before.
-func (in *reading) parse(t *task, lines *lineParser) {
+func (in *reading) parse(t *task, p parsers) {
 	defer func() {
 		if r := recover(); r != nil {
 			t.err = panicError(fmt.Sprintf("panic while parsing an index: %v\n%s", r, debug.Stack()))
@@ -238,19 +262,11 @@ func (in *reading) parse(t *task, lines *lineParser) {
 			return
 		}
 	}
-	switch {
-	case t.part.json:
-		t.parsed = decodeJSONList(t.part.chart, t.part.text)
-	default:
-		var ok bool
-		if t.parsed, ok = lines.parse(t.part.text); !ok {
-			if t.parsed, ok = decodeSection(t.part.text); !ok {
-				t.err = errConfused
-				return
-			}
-		}
+	var ok bool
+	if t.parsed, ok = p.parse(t.part); !ok {
+		t.err = errConfused
+		return
 	}
-	t.part.text = nil
 	if whole {
 		c := encodeChart(t.parsed.name, t.parsed.entries, t.parsed.rejected)
 		c.record.source = source
@@ -275,12 +291,11 @@ func (in *reading) unchanged(p part, source [sourceBytes]byte) *encodedChart {
 	}
 	name := p.chart
 	if !p.json {
-		line, _ := cutLine(p.text)
-		match := chartLine.FindSubmatch(line)
-		if match == nil {
+		line, _ := cutLine(bytes.ReplaceAll(p.text[:min(len(p.text), 2*maxNameBytes)], []byte("\r\n"), []byte("\n")))
+		var ok bool
+		if name, _, ok = chartName(line); !ok {
 			return nil
 		}
-		name = string(match[2])
 	}
 	record, ok, err := in.before.record(name)
 	if err != nil || !ok || record.source != source {

@@ -1,6 +1,8 @@
 package index
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,40 +10,17 @@ import (
 	"strings"
 )
 
-// jsonSplitter splits a JSON index into parts of its charts.
-type jsonSplitter struct {
-	decoder *json.Decoder
-	source  *source
-	emit    func(part) error
-	// apiVersion is what the index says.
-	apiVersion string
-}
-
 // errShape says that JSON is not an index.
 var errShape = errors.New("its shape is not that of an index")
 
-// newJSONSplitter reads from s what data, which was taken from s, begins.
-func newJSONSplitter(data io.Reader, s *source, emit func(part) error) *jsonSplitter {
-	j := &jsonSplitter{source: s, emit: emit}
-	j.decoder = json.NewDecoder(&boundedValues{r: data, done: func() int64 { return j.decoder.InputOffset() }})
-	return j
-}
-
-// boundedValues fails when one value is too long to be kept in memory.
-type boundedValues struct {
-	r    io.Reader
-	read int64
-	// done is where the last value ended.
-	done func() int64
-}
-
-func (b *boundedValues) Read(p []byte) (int, error) {
-	if b.read-b.done() > maxPartBytes {
-		return 0, errConfused
-	}
-	n, err := b.r.Read(p)
-	b.read += int64(n)
-	return n, err
+// jsonSplitter splits a JSON index into parts of its charts. It checks what surrounds the parts; that they are JSON is found by
+// whoever parses them.
+type jsonSplitter struct {
+	r     *bufio.Reader
+	texts *texts
+	emit  func(part) error
+	// apiVersion is what the index says.
+	apiVersion string
 }
 
 // split calls emit with every part. Errors are errConfused where it is no JSON, errShape, or of the stream or emit.
@@ -49,143 +28,256 @@ func (j *jsonSplitter) split() error {
 	if err := j.object(j.field); err != nil {
 		return err
 	}
-	if _, err := j.decoder.Token(); !errors.Is(err, io.EOF) {
+	if _, err := j.next(); !errors.Is(err, io.EOF) {
 		return errConfused // something follows
 	}
 	return nil
 }
 
+// next returns the first byte of the next token without taking it.
+func (j *jsonSplitter) next() (byte, error) {
+	for {
+		c, err := j.r.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		if c != ' ' && c != '\n' && c != '\r' && c != '\t' {
+			return c, j.r.UnreadByte()
+		}
+	}
+}
+
+// accept takes the next token if it is this byte.
+func (j *jsonSplitter) accept(want byte) (bool, error) {
+	c, err := j.next()
+	if err != nil {
+		return false, cut(err)
+	}
+	if c != want {
+		return false, nil
+	}
+	_, err = j.r.Discard(1)
+	return true, err
+}
+
+// require takes the next token, which must be this byte.
+func (j *jsonSplitter) require(want byte) error {
+	ok, err := j.accept(want)
+	if err == nil && !ok {
+		err = errConfused
+	}
+	return err
+}
+
+// cut is an error of the stream in the middle of a value.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: %w", errConfused, io.ErrUnexpectedEOF)
+	}
+	return err
+}
+
 // object calls field for each field of an object, which must read its value. Null has none.
 func (j *jsonSplitter) object(field func(name string) error) error {
-	if null, err := j.open('{'); null || err != nil {
+	switch begun, err := j.accept('{'); {
+	case err != nil:
 		return err
+	case !begun:
+		return j.null()
 	}
-	for j.decoder.More() {
-		token, err := j.token()
-		if err != nil {
+	for first := true; ; first = false {
+		switch ended, err := j.accept('}'); {
+		case err != nil:
+			return err
+		case ended:
+			return nil
+		}
+		if !first {
+			if err := j.require(','); err != nil {
+				return err
+			}
+		}
+		var name string
+		if err := j.decode(&name); err != nil {
 			return err
 		}
-		name, ok := token.(string)
-		if !ok {
-			return errConfused
+		if err := j.require(':'); err != nil {
+			return err
 		}
 		if err := field(name); err != nil {
 			return err
 		}
 	}
-	return j.closing()
+}
+
+// null reads null; anything else is errShape.
+func (j *jsonSplitter) null() error {
+	raw, err := j.value(nil)
+	if err == nil && string(raw) != "null" {
+		err = errShape
+	}
+	return err
 }
 
 func (j *jsonSplitter) field(name string) error {
 	switch {
 	case strings.EqualFold(name, "apiVersion"):
-		return j.value(&j.apiVersion)
+		return j.decode(&j.apiVersion)
 	case strings.EqualFold(name, "entries"):
 		return j.object(j.chart)
 	default:
-		var ignored json.RawMessage
-		return j.value(&ignored)
+		return j.decode(new(json.RawMessage))
 	}
 }
 
 // chart reads the entries of a chart, some at a time.
 func (j *jsonSplitter) chart(name string) error {
-	p := part{chart: name, json: true, begins: true, ends: true}
-	switch token, err := j.token(); {
+	p := part{chart: name, json: true, begins: true, ends: true, text: j.texts.take()}
+	switch list, err := j.accept('['); {
 	case err != nil:
 		return err
-	case token == nil:
-		p.text = []byte("[]")
-		return j.emit(p)
-	case token != json.Delim('['):
-		if token == json.Delim('{') {
-			if err := j.skip(); err != nil {
-				return err
-			}
+	case !list: // null, or what is no list
+		if p.text, err = j.value(p.text); err != nil {
+			return err
 		}
-		p.text = []byte("0") // whatever it was, it is no list
 		return j.emit(p)
 	}
-	p.text = append(newText(), '[')
-	for first := true; j.decoder.More(); first = false {
-		var entry json.RawMessage
-		if err := j.value(&entry); err != nil {
+	p.text = append(p.text, '[')
+	for first, fresh := true, true; ; first, fresh = false, false {
+		switch ended, err := j.accept(']'); {
+		case err != nil:
 			return err
+		case ended:
+			p.text = append(p.text, ']')
+			return j.emit(p)
+		}
+		if !first {
+			if err := j.require(','); err != nil {
+				return err
+			}
 		}
 		if len(p.text) >= partBytes {
 			p.text, p.ends = append(p.text, ']'), false
 			if err := j.emit(p); err != nil {
 				return err
 			}
-			p, first = part{chart: name, json: true, ends: true, text: append(newText(), '[')}, true
+			p = part{chart: name, json: true, ends: true, text: append(j.texts.take(), '[')}
+			fresh = true
 		}
-		if !first {
+		if !fresh {
 			p.text = append(p.text, ',')
 		}
-		p.text = append(p.text, entry...)
-	}
-	p.text = append(p.text, ']')
-	if err := j.closing(); err != nil {
-		return err
-	}
-	return j.emit(p)
-}
-
-// open reads the begin of an object or a list. null says that there is null instead.
-func (j *jsonSplitter) open(want json.Delim) (null bool, err error) {
-	token, err := j.token()
-	if err != nil {
-		return false, err
-	}
-	if token != nil && token != want {
-		return false, errShape
-	}
-	return token == nil, nil
-}
-
-func (j *jsonSplitter) closing() error {
-	_, err := j.token()
-	return err
-}
-
-// skip reads the rest of an object or a list that has begun.
-func (j *jsonSplitter) skip() error {
-	for depth := 1; depth > 0; {
-		token, err := j.token()
-		if err != nil {
+		var err error
+		if p.text, err = j.value(p.text); err != nil {
 			return err
 		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
+	}
+}
+
+// decode reads a small value.
+func (j *jsonSplitter) decode(to any) error {
+	raw, err := j.value(nil)
+	if err != nil {
+		return err
+	}
+	err = json.Unmarshal(raw, to)
+	if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong {
+		return errShape
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errConfused, err)
 	}
 	return nil
 }
 
-func (j *jsonSplitter) token() (json.Token, error) {
-	token, err := j.decoder.Token()
-	return token, j.classify(err)
+// value appends the next value to a text, whether it is JSON or not: up to where its brackets and quotations are closed.
+func (j *jsonSplitter) value(text []byte) ([]byte, error) {
+	if _, err := j.next(); err != nil {
+		return text, cut(err)
+	}
+	var v valueEnd
+	for start := len(text); ; {
+		window, err := j.r.Peek(max(1, j.r.Buffered()))
+		if len(window) == 0 {
+			if errors.Is(err, io.EOF) && v.depth == 0 && !v.quoted && len(text) > start {
+				return text, nil
+			}
+			return text, cut(err)
+		}
+		n, ended := v.find(window)
+		text = append(text, window[:n]...)
+		if _, err := j.r.Discard(n); err != nil {
+			return text, cut(err)
+		}
+		switch {
+		case ended && len(text) == start:
+			return text, errConfused
+		case ended:
+			return text, nil
+		case len(text)-start > maxPartBytes:
+			return text, errConfused
+		}
+	}
 }
 
-func (j *jsonSplitter) value(to any) error {
-	err := j.decoder.Decode(to)
-	if _, wrong := errors.AsType[*json.UnmarshalTypeError](err); wrong {
-		return errShape
-	}
-	return j.classify(err)
+// valueEnd finds the end of a value in windows of text.
+type valueEnd struct {
+	depth           int
+	quoted, escaped bool
 }
 
-// classify tells errors of the stream from those of the format.
-func (j *jsonSplitter) classify(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case j.source.failed != nil:
-		return j.source.failed
-	default:
-		return fmt.Errorf("%w: %w", errConfused, err)
+// find returns how much of a window belongs to the value, and whether that is its end.
+func (v *valueEnd) find(window []byte) (n int, ended bool) {
+	for i := 0; i < len(window); i++ {
+		if v.quoted {
+			if i = v.skipQuoted(window, i); i < len(window) && !v.quoted && v.depth == 0 {
+				return i + 1, true
+			}
+			continue
+		}
+		switch window[i] {
+		case '"':
+			v.quoted = true
+		case '{', '[':
+			v.depth++
+		case '}', ']':
+			if v.depth == 0 {
+				return i, true
+			}
+			if v.depth--; v.depth == 0 {
+				return i + 1, true
+			}
+		case ',', ' ', '\n', '\r', '\t':
+			if v.depth == 0 {
+				return i, true
+			}
+		}
 	}
+	return len(window), false
+}
+
+// skipQuoted returns the place of the sign that ends the quotation, or the end of the window.
+func (v *valueEnd) skipQuoted(window []byte, i int) int {
+	for ; i < len(window); i++ {
+		switch {
+		case v.escaped:
+			v.escaped = false
+		case window[i] == '\\':
+			v.escaped = true
+		case window[i] == '"':
+			v.quoted = false
+			return i
+		default:
+			// Nothing but these two matters.
+			rest := window[i:]
+			if quote := bytes.IndexByte(rest, '"'); quote >= 0 {
+				rest = rest[:quote]
+			}
+			if escape := bytes.IndexByte(rest, '\\'); escape >= 0 {
+				rest = rest[:escape]
+			}
+			i += len(rest) - 1
+		}
+	}
+	return i
 }

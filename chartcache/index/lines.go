@@ -70,23 +70,25 @@ var (
 )
 
 var (
-	chartLine  = regexp.MustCompile(`^( *)([A-Za-z][A-Za-z0-9._-]*):[ ]*\n?$`)
+	chartLine  = regexp.MustCompile(`^( *)(?:([A-Za-z][A-Za-z0-9._-]*)|"([A-Za-z0-9._-]+)"|'([A-Za-z0-9._-]+)'):(?: *| +#.*)\n?$`)
 	lineBreaks = [][]byte{{'\r'}, {'\t'}, []byte("\u0085"), []byte("\u2028"), []byte("\u2029"), []byte("\ufeff")} //nolint:gochecknoglobals // constant
 )
 
 // parse reads a section; ok is false when it is not certain.
 func (p *lineParser) parse(section []byte) (parsed parsedChart, ok bool) {
+	if bytes.IndexByte(section, '\r') >= 0 {
+		section = bytes.ReplaceAll(section, []byte("\r\n"), []byte("\n"))
+	}
 	if !utf8.Valid(section) || slices.ContainsFunc(lineBreaks, func(b []byte) bool { return bytes.Contains(section, b) }) {
 		return parsedChart{}, false
 	}
 	line, rest := cutLine(section)
-	match := chartLine.FindSubmatch(line)
-	if match == nil || notText(string(match[2])) {
+	name, least, ok := chartName(line)
+	if !ok {
 		return parsedChart{}, false
 	}
-	p.parsed = parsedChart{name: string(match[2])}
+	p.parsed = parsedChart{name: name}
 	p.inEntry, p.dash, p.keys, p.open = false, -1, -1, nothingOpen
-	least := len(match[1])
 	for len(rest) > 0 {
 		line, rest = cutLine(rest)
 		if !p.take(line, least) {
@@ -97,6 +99,15 @@ func (p *lineParser) parse(section []byte) (parsed parsedChart, ok bool) {
 		return parsedChart{}, false
 	}
 	return p.parsed, true
+}
+
+// chartName returns the name in the first line of a section, and its indent; ok is false when it is not certain.
+func chartName(line []byte) (name string, indent int, ok bool) {
+	match := chartLine.FindSubmatch(line)
+	if match == nil || len(match[2]) > 0 && notText(match[2]) {
+		return "", 0, false
+	}
+	return string(match[2]) + string(match[3]) + string(match[4]), len(match[1]), true
 }
 
 func cutLine(text []byte) (line, rest []byte) {

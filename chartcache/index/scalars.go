@@ -109,12 +109,15 @@ func plainScalar(value []byte) (text []byte, ok bool) {
 	case c == '"', c == '\'':
 		inner := value[1:]
 		end := bytes.IndexByte(inner, c)
-		return inner[:max(end, 0)], end >= 0 && end == len(inner)-1 && bytes.IndexByte(inner, '\\') < 0
+		return inner[:max(end, 0)], end >= 0 && onlyComment(inner[end+1:]) && bytes.IndexByte(inner[:end], '\\') < 0
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '/', c == '_', c == '(', c == '^', c == '$':
 	default:
 		return nil, false
 	}
-	if value[len(value)-1] == ':' || bytes.Contains(value, []byte(": ")) || bytes.Contains(value, []byte(" #")) || notText(value) {
+	if comment := bytes.Index(value, []byte(" #")); comment >= 0 {
+		value = bytes.TrimRight(value[:comment], " ")
+	}
+	if value[len(value)-1] == ':' || bytes.Contains(value, []byte(": ")) || notText(value) {
 		return nil, false
 	}
 	return value, true

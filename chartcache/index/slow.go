@@ -105,11 +105,18 @@ func normalDigest(digest string) string {
 	if len(digits) != 2*digestBytes {
 		return digest
 	}
-	digits = strings.ToLower(digits)
+	upper := false
 	for i := range len(digits) {
-		if c := digits[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		switch c := digits[i]; {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
+		case c >= 'A' && c <= 'F':
+			upper = true
+		default:
 			return digest
 		}
+	}
+	if upper {
+		digits = strings.ToLower(digits)
 	}
 	return digestPrefix + digits
 }
@@ -273,20 +280,23 @@ func decodeLoose(name string, list json.RawMessage) parsedChart {
 	return p
 }
 
-// decodeJSONList reads a list of entries of a JSON index.
-func decodeJSONList(name string, list []byte) parsedChart {
-	p := parsedChart{name: name}
+// decodeJSONList reads a list of entries of a JSON index; what is no list is left out as one entry. ok is false when it is no JSON.
+func decodeJSONList(name string, list []byte) (p parsedChart, ok bool) {
+	p = parsedChart{name: name}
 	var strict []*helmEntry
 	if json.Unmarshal(list, &strict) == nil {
 		for _, h := range strict {
 			p.add(h)
 		}
-		return p
+		return p, true
+	}
+	if !json.Valid(list) {
+		return p, false
 	}
 	var entries []json.RawMessage
 	if json.Unmarshal(list, &entries) != nil {
 		p.rejected++
-		return p
+		return p, true
 	}
 	for _, encoded := range entries {
 		var h *helmEntry
@@ -296,5 +306,5 @@ func decodeJSONList(name string, list []byte) parsedChart {
 		}
 		p.add(h)
 	}
-	return p
+	return p, true
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 const (
@@ -37,28 +38,36 @@ type part struct {
 type source struct {
 	r    io.Reader
 	read int64
-	// kept is the text so far; nil once it is longer than wholeBytes.
-	kept []byte
+	// kept is the text so far, in pieces; nil once it is longer than wholeBytes.
+	kept [][]byte
 	lost bool
-	// failed is the error of r other than its end.
-	failed error
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.read += int64(n)
 	if !s.lost {
-		if len(s.kept)+n > wholeBytes {
+		if s.read > wholeBytes {
 			s.kept, s.lost = nil, true
 		} else {
-			s.kept = append(s.kept, p[:n]...)
+			s.kept = append(s.kept, bytes.Clone(p[:n]))
 		}
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.failed = err
 	}
 	return n, err
 }
+
+// texts are buffers for parts, to be used again.
+type texts struct{ pool sync.Pool }
+
+// take returns an empty buffer, large enough for the section of an ordinary chart.
+func (t *texts) take() []byte {
+	if text, ok := t.pool.Get().(*[]byte); ok {
+		return (*text)[:0]
+	}
+	return make([]byte, 0, 256<<10)
+}
+
+func (t *texts) giveBack(text []byte) { t.pool.Put(&text) }
 
 // splitter splits an index in block style into the sections of its charts, looking at nothing but how lines are indented. A
 // section that can be parsed for itself begins and ends where it should: a quotation or a bracket that were still open at its
@@ -66,10 +75,13 @@ func (s *source) Read(p []byte) (int, error) {
 // the last one.
 type splitter struct {
 	lines *bufio.Reader
+	texts *texts
 	emit  func(part) error
 	// head is what is not in the sections: the lines before and behind the charts.
 	head []byte
 	line int
+	// begun says that something else than comments and directives was there.
+	begun bool
 
 	// indent is that of the names of charts; 0 outside of entries.
 	indent int
@@ -132,16 +144,19 @@ func (s *splitter) take(line []byte) (done bool, err error) {
 	case isBlank(content), content[0] == '#':
 		return false, s.keep(line)
 	case indent == 0 && isDocumentMark(content):
-		if s.line == 1 || len(bytes.TrimSpace(s.head)) == 0 && s.indent == 0 {
+		if !s.begun && content[0] == '-' {
+			s.begun = true
 			return false, s.keep(line) // the document begins
 		}
 		return true, nil
+	case indent == 0 && content[0] == '%' && !s.begun:
+		return false, s.keep(line)
 	case indent == 0:
 		if err := s.flush(true); err != nil {
 			return false, err
 		}
-		s.indent = 0
-		if isEntries(content) && s.indent == 0 {
+		s.begun, s.indent = true, 0
+		if isEntries(content) {
 			// Whether charts follow is seen by the next line.
 			s.indent = -1
 			return false, nil
@@ -168,7 +183,7 @@ func (s *splitter) take(line []byte) (done bool, err error) {
 			if err := s.flush(false); err != nil {
 				return false, err
 			}
-			s.current = part{text: append(newText(), s.name...), line: s.line}
+			s.current = part{text: append(s.texts.take(), s.name...), line: s.line}
 		}
 	}
 	return false, s.keep(line)
@@ -180,12 +195,9 @@ func (s *splitter) begin(name []byte) error {
 		return err
 	}
 	s.name = append(s.name[:0], name...)
-	s.current, s.item = part{text: append(newText(), name...), begins: true, line: s.line}, -1
+	s.current, s.item = part{text: append(s.texts.take(), name...), begins: true, line: s.line}, -1
 	return nil
 }
-
-// newText is large enough for the section of an ordinary chart.
-func newText() []byte { return make([]byte, 0, 64<<10) }
 
 // flush hands out the current part.
 func (s *splitter) flush(ends bool) error {
