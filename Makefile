@@ -129,10 +129,14 @@ test-controllers: $(KUBE) ## Run the tests that need a real API server, with the
 test-e2e: $(KUBE) ## Run both services on the local control plane, end to end.
 	@$(GO_TEST) ./services/e2e/...
 
+.PHONY: bench-chartcache
+bench-chartcache: $(KUBE) ## Measure chartcache beside what it replaces and print a table; REAL=folder adds real indexes. See docs/benchmarks.md.
+	@go run ./services/bench $(if $(REAL),-real '$(REAL)') $(BENCH_FLAGS)
+
 .PHONY: build-tests
 build-tests: ## Compile all tests, so that running them takes no longer than they do.
 	cd deploy/local && GOWORK=off $(GO_TEST_RACE) -c -o /dev/null ./...
-	$(GO_TEST_RACE) -c -o /dev/null $(filter-out ./services/...,$(PACKAGES)) ./services/chartcache/... ./services/internal/... ./services/operator/...
+	$(GO_TEST_RACE) -c -o /dev/null $(filter-out ./services/...,$(PACKAGES)) ./services/bench/... ./services/chartcache/... ./services/internal/... ./services/operator/...
 	$(GO_TEST) -c -o /dev/null ./services/e2e
 
 ##@ Local stack

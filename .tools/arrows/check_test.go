@@ -49,15 +49,25 @@ func TestCheckFindsImportsThatGoTheWrongWay(t *testing.T) {
 			packages: []node{
 				{ImportPath: p("operator/helm"), Imports: []string{"helm.sh/helm/v3/pkg/action"}},
 				{ImportPath: p("operator/release"), Imports: []string{"helm.sh/helm/v3/pkg/chart"}},
-				{ImportPath: p("services/chartcache"), Imports: []string{"helm.sh/helm/v3/pkg/repo"}},
+				{ImportPath: p("services/internal/web"), Imports: []string{"helm.sh/helm/v3/pkg/repo"}},
 			},
 			want: []string{
 				"operator/release -> helm.sh/helm/v3/pkg/chart",
-				"services/chartcache -> helm.sh/helm/v3/pkg/repo",
+				"services/internal/web -> helm.sh/helm/v3/pkg/repo",
 			},
 		},
-		"benchmarks may import Helm, to measure it": {
-			packages: []node{{ImportPath: p("services/bench/fixture"), Imports: []string{"helm.sh/helm/v3/pkg/repo"}}},
+		"comparisons with Helm may import it": {
+			packages: []node{
+				{ImportPath: p("services/bench/fixture"), Imports: []string{"helm.sh/helm/v3/pkg/repo", p("services/internal/indexcheck")}},
+				{ImportPath: p("services/internal/indexcheck"), Imports: []string{"helm.sh/helm/v3/pkg/repo", p("chartcache/index")}},
+			},
+		},
+		"nothing that measures or tests is shipped": {
+			packages: []node{
+				{ImportPath: p("services/chartcache/source"), Imports: []string{p("services/internal/indexcheck")}},
+				{ImportPath: p("services/operator"), Imports: []string{p("services/internal/localstack")}},
+			},
+			want: []string{"services/chartcache/source -> " + p("services/internal/indexcheck"), "services/operator -> " + p("services/internal/localstack")},
 		},
 		"the way to a banned package is shown": {
 			packages: []node{
