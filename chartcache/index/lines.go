@@ -142,7 +142,7 @@ func (p *lineParser) take(line []byte, least int) bool {
 	}
 	switch {
 	case content[0] == '#':
-		return !p.inScalar
+		return p.endScalar() // no text goes on behind a comment
 	case indent < least:
 		return false
 	case p.dash < 0 || indent == p.dash && content[0] == '-':
@@ -325,6 +325,9 @@ func (p *lineParser) endOddScalar() bool {
 		return true
 	}
 	head, _, _ := bytes.Cut(p.scalar, []byte("\n"))
+	if len(head) == 0 {
+		return false // it is not on the line of its key
+	}
 	if (head[0] == '|' || head[0] == '>') && bytes.ContainsAny(head, "0123456789") {
 		return false // an indent that counts from that of the key
 	}

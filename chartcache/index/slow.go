@@ -58,7 +58,10 @@ func (h *helmEntry) entry() (e Entry, ok bool) {
 	}
 	e = Entry{
 		Version: h.Version, AppVersion: sanitized(h.AppVersion), Digest: normalDigest(h.Digest),
-		Description: sanitized(h.Description), Icon: sanitized(h.Icon), Type: h.Type, Deprecated: h.Deprecated, URLs: h.URLs,
+		Description: sanitized(h.Description), Icon: sanitized(h.Icon), Type: h.Type, Deprecated: h.Deprecated,
+	}
+	if len(h.URLs) > 0 {
+		e.URLs = h.URLs
 	}
 	if h.Created != "" {
 		// As encoding/json reads times, which is stricter than time.Parse.

@@ -181,7 +181,7 @@ func FuzzHelmAndWeReadTheSame(f *testing.F) {
 var pieces = []string{
 	"a:", "b:", "\"c\":", "yes:", "d: []", "e: {", "f: &x", "g: *x", "entries:", "apiVersion: v1", "---", "# comment", "", "}", "]",
 	"- name: a", "- name: b", "- {name: a, version: 3.0.0}", "- {name: a,", "version: 4.0.0}", "-", "- - x", "- &x", "- <<: *x", "- null",
-	"name: a", "version: 1.0.0", "version: 1.1.0", "version: '2.0.0'", "version: 1.2", "version: v1.3.0+b", "version:",
+	"name: a", "version: 1.0.0", "version: 1.1.0", "version: '2.0.0'", "version: 1.2", "version: v1.3.0+b", "version:", "name:", "description:", "icon:", "created:", "deprecated:", "urls: x",
 	"description: words", "description: more words that", "go on", "go on: here", "description: \"open", "closed\"", "closed\": x", "closed\" # comment",
 	"description: 'it''s", "it's'", "description: |", "description: >-", "description: |2", "description: \"tab\\t\"", "description: \"\\", "text # comment",
 	"home: x", "home: \"open", "home: |", "home: [a, b]", "home: [a,", "b]", "home: 'open", "home: !!str x", "home: a: b", "annotations:", "x: y", "x: |+", "x: \"y", "? x",

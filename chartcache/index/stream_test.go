@@ -1,0 +1,193 @@
+package index
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
+)
+
+// section is a chart as Helm writes it, with n versions.
+func section(chart string, n int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  %s:\n", chart)
+	for i := range n {
+		fmt.Fprintf(&b, "  - annotations:\n      changes: |\n        - kind: \"fixed\n        # %s\n    apiVersion: v2\n    name: %s\n    urls:\n    - %s-1.%d.0.tgz\n    version: 1.%d.0\n",
+			strings.Repeat("x", 500), chart, chart, i, i)
+	}
+	return b.String()
+}
+
+// jsonSection is the same in JSON.
+func jsonSection(chart string, n int) string {
+	var entries []string
+	for i := range n {
+		entries = append(entries, fmt.Sprintf(`{"annotations":{"changes":"%s"},"name":"%s","urls":["%s-1.%d.0.tgz"],"version":"1.%d.0"}`,
+			strings.Repeat("x", 500), chart, chart, i, i))
+	}
+	return fmt.Sprintf("%q:[%s]", chart, strings.Join(entries, ",\n"))
+}
+
+func TestALargeChartIsReadInParts(t *testing.T) {
+	const n = 2 * partBytes / 500
+	yaml := fromHelm(t, "apiVersion: v1\nentries:\n"+section("small", 2)+section("large", n)+section("small2", 1))
+	json := fromHelm(t, `{"apiVersion":"v1","entries":{`+jsonSection("small", 2)+","+jsonSection("large", n)+","+jsonSection("small2", 1)+"}}")
+	assert.Equal(t, yaml.Revision(), json.Revision(), "YAML and JSON say the same")
+	assert.Len(t, versionsOf(t, yaml, "large"), n)
+	assert.Equal(t, int64(n+3), yaml.Stats().Versions)
+	assert.Zero(t, yaml.Stats().Rejected)
+}
+
+func TestAChartWhoseTextIsAsBeforeIsCopied(t *testing.T) {
+	for name, text := range map[string]string{
+		"YAML":         "apiVersion: v1\nentries:\n" + section("a", 2) + section("b", 2),
+		"quoted names": "apiVersion: v1\nentries:\n" + strings.ReplaceAll(section("a", 2)+section("b", 2), "  a:", "  \"a\":"),
+		"CRLF":         strings.ReplaceAll("apiVersion: v1\nentries:\n"+section("a", 2)+section("b", 2), "\n", "\r\n"),
+		"JSON":         `{"apiVersion":"v1","entries":{` + jsonSection("a", 2) + "," + jsonSection("b", 2) + "}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := fromHelm(t, text)
+			record, ok, err := first.record("a")
+			require.NoError(t, err)
+			require.True(t, ok)
+			// What is copied can be told from what is parsed by a version that the text does not hold.
+			before := open(t, build(t, func(b *Builder) error {
+				c := encodeChart("a", []Entry{{Version: "9.9.9"}}, 7)
+				c.record.source = record.source
+				return b.put(c, 1)
+			}))
+			after := open(t, build(t, func(b *Builder) error { return ReadHelm(strings.NewReader(text), before, b) }))
+			assert.Equal(t, []string{"9.9.9"}, versionsOf(t, after, "a"), "the text is as before")
+			assert.Equal(t, []string{"1.1.0", "1.0.0"}, versionsOf(t, after, "b"))
+			assert.Equal(t, int64(7), after.Stats().Rejected, "what was left out of it is counted again")
+
+			changed := strings.Replace(text, "1.1.0", "1.2.0", 2)
+			after = open(t, build(t, func(b *Builder) error { return ReadHelm(strings.NewReader(changed), before, b) }))
+			assert.Equal(t, []string{"1.2.0", "1.0.0"}, versionsOf(t, after, "a"), "the text is not as before")
+		})
+	}
+}
+
+func TestAChartThatIsDamagedOnDiskIsParsedAgain(t *testing.T) {
+	text := "apiVersion: v1\nentries:\n" + section("a", 2)
+	name := build(t, func(b *Builder) error { return ReadHelm(strings.NewReader(text), nil, b) })
+	before := open(t, name)
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("damage"), int64(len(magic))+2)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	after := open(t, build(t, func(b *Builder) error { return ReadHelm(strings.NewReader(text), before, b) }))
+	assert.Equal(t, []string{"1.1.0", "1.0.0"}, versionsOf(t, after, "a"))
+}
+
+func TestASmallIndexIsReadWholeWhereItIsNotLaidOutChartByChart(t *testing.T) {
+	for name, text := range map[string]string{
+		"anchors of another chart":         "apiVersion: v1\nentries:\n  a: &a\n  - {name: a, version: 1.0.0}\n  b: *a\n",
+		"a quotation over charts":          "apiVersion: v1\nentries:\n  b:\n  - name: b\n    version: 1.0.0\n  a:\n  - name: a\n    version: 1.0.0\n    home: \"open\n  c:\n  - name: c\"\n",
+		"brackets":                         "{apiVersion: v1, entries: {a: [{name: a, version: 1.0.0}], b: [{name: b, version: 1.0.0}]}}",
+		"brackets behind entries":          "apiVersion: v1\nentries: {a: [{name: a, version: 1.0.0}], b: [{name: b, version: 1.0.0}]}\n",
+		"a document that begins as marked": "%YAML 1.1\n---\napiVersion: v1\nentries:\n  a:\n  - {name: a, version: 1.0.0}\n  b:\n  - {name: b, version: 1.0.0}\n...\nno index: [\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := fromHelm(t, text)
+			charts, err := r.Charts()
+			require.NoError(t, err)
+			assert.Equal(t, []string{"a", "b"}, charts)
+			assert.Equal(t, []string{"1.0.0"}, versionsOf(t, r, "a"))
+			assert.Zero(t, r.Stats().Rejected)
+		})
+	}
+}
+
+func TestALargeIndexThatIsNotLaidOutChartByChartIsRejected(t *testing.T) {
+	filler := section("filler", wholeBytes/500)
+	for name, text := range map[string]string{
+		"anchors of another chart": "apiVersion: v1\nentries:\n  a: &a\n  - {name: a, version: 1.0.0}\n" + filler + "  b: *a\n",
+		"brackets":                 "{apiVersion: v1, entries: {a: [" + strings.Repeat("{name: a, version: 1.0.0},\n", wholeBytes/20) + "]}}",
+		"a line without end":       "apiVersion: v1\nentries:\n  a:\n  - name: " + strings.Repeat("a", maxPartBytes+1000),
+		"JSON that is cut off":     `{"apiVersion":"v1","entries":{` + jsonSection("a", wholeBytes/500),
+		"a value without end":      `{"apiVersion":"v1","entries":{"a":["` + strings.Repeat("a", maxPartBytes+1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := ReadHelm(strings.NewReader(text), nil, NewBuilder(io.Discard))
+			assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, cacheerr.ReasonOf(err), "%v", err)
+		})
+	}
+}
+
+func TestAliasesCannotMakeMuchOfLittle(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	for name, text := range map[string]string{
+		"of a long text in one chart": "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    home: &x " + long + "\n    sources: [" + strings.Repeat("*x, ", 10_000) + "]\n",
+		"doubled again and again": "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    sources:\n    - &a [x, x, x, x, x, x, x, x, x, x]\n" +
+			"    - &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]\n    - &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]\n    - &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\n" +
+			"    - &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]\n    - &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]\n    - &g [*f, *f, *f, *f, *f, *f, *f, *f, *f, *f]\n",
+		"of itself": "apiVersion: v1\nentries:\n  a: &a\n  - *a\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := ReadHelm(strings.NewReader(text), nil, NewBuilder(io.Discard))
+			assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, cacheerr.ReasonOf(err), "%v", err)
+		})
+	}
+}
+
+// endless gives the sections of numbered charts, one after the other, without holding more than one.
+type endless struct {
+	left, next int
+	body       string
+	now        strings.Reader
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.now.Len() == 0 {
+		if e.left == 0 {
+			return 0, io.EOF
+		}
+		e.left--
+		e.next++
+		e.now.Reset(fmt.Sprintf("  chart-%06d:\n", e.next) + e.body)
+	}
+	return e.now.Read(p)
+}
+
+func TestAnIndexOf200MBTakesNoMoreMemoryThanASmallOne(t *testing.T) {
+	_, body, _ := strings.Cut(section("c", 100), "\n")
+	body = strings.ReplaceAll(body, "xxxx", strings.Repeat("text ", 4))
+	charts := 200<<20/len(body) + 1
+	grown := func(charts int) (heap uint64, stats Stats) {
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		b := NewBuilder(io.Discard)
+		text := &endless{left: charts, body: body}
+		require.NoError(t, ReadHelm(io.MultiReader(strings.NewReader("apiVersion: v1\nentries:\n"), text), nil, b))
+		_, stats, err := b.Finish()
+		require.NoError(t, err)
+		runtime.ReadMemStats(&after)
+		// What was taken from the system is never less than what was needed at the worst moment.
+		return after.HeapSys - min(before.HeapSys, after.HeapSys), stats
+	}
+	small, _ := grown(charts / 10)
+	large, stats := grown(charts)
+	assert.Equal(t, int64(charts), stats.Charts)
+	assert.Greater(t, stats.SourceBytes, int64(200<<20))
+	assert.Less(t, large, small+32<<20, "ten times the index takes about as much memory")
+	assert.Less(t, small+large, uint64(120<<20))
+}
+
+func TestAPanicOfAWorkerIsOneOfTheCaller(t *testing.T) {
+	in := &reading{builder: NewBuilder(io.Discard)}
+	broken := &task{part: part{text: []byte("  a:\n"), begins: true, ends: true}}
+	in.parse(broken, parsers{})
+	require.ErrorAs(t, broken.err, new(panicError))
+	assert.Contains(t, broken.err.Error(), "lines.go", "where it was")
+}
