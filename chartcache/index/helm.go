@@ -41,10 +41,10 @@ func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
 		return passOn(err)
 	}
 	in := &reading{source: s, before: before, builder: b}
-	switch {
-	case begin == '<':
+	switch begin {
+	case '<':
 		return notAnIndex(nil, "it looks like a web page")
-	case begin == '{':
+	case '{':
 		err = in.readJSON(buffered)
 	default:
 		err = in.readYAML(buffered)
@@ -162,11 +162,9 @@ type task struct {
 	done chan struct{}
 
 	parsed parsedChart
-	// encoded is set for a chart that is whole in this part, and in that case reused when it was copied from before.
+	// encoded is set for a chart that is whole in this part.
 	encoded *encodedChart
 	err     error
-	// panicked is what parsing panicked with, and where.
-	panicked string
 }
 
 // pipeline splits an index, parses the parts in parallel and adds them in their order.

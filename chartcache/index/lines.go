@@ -47,7 +47,7 @@ type openValue struct {
 	block int
 }
 
-var nothingOpen = openValue{block: -1}
+func nothingOpen() openValue { return openValue{block: -1} }
 
 type remembered struct {
 	text string
@@ -88,7 +88,7 @@ func (p *lineParser) parse(section []byte) (parsed parsedChart, ok bool) {
 		return parsedChart{}, false
 	}
 	p.parsed = parsedChart{name: name}
-	p.inEntry, p.dash, p.keys, p.open = false, -1, -1, nothingOpen
+	p.inEntry, p.dash, p.keys, p.open = false, -1, -1, nothingOpen()
 	for len(rest) > 0 {
 		line, rest = cutLine(rest)
 		if !p.take(line, least) {
@@ -104,7 +104,7 @@ func (p *lineParser) parse(section []byte) (parsed parsedChart, ok bool) {
 // chartName returns the name in the first line of a section, and its indent; ok is false when it is not certain.
 func chartName(line []byte) (name string, indent int, ok bool) {
 	match := chartLine.FindSubmatch(line)
-	if match == nil || len(match[2]) > 0 && notText(match[2]) {
+	if len(match) == 0 || len(match[2]) > 0 && notText(match[2]) {
 		return "", 0, false
 	}
 	return string(match[2]) + string(match[3]) + string(match[4]), len(match[1]), true
@@ -209,7 +209,7 @@ func (p *lineParser) keyLine(indent int, content []byte) bool {
 		return false
 	}
 	value := bytes.TrimLeft(content[colon+1:], " ")
-	p.open, p.items = nothingOpen, -1
+	p.open, p.items = nothingOpen(), -1
 	if p.field = slices.Index(wanted, string(content[:colon])); p.field >= 0 {
 		p.key = wanted[p.field]
 		return p.value(value)

@@ -9,7 +9,7 @@ import (
 // false when that is not certain.
 func openAfter(value []byte, indent int) (open openValue, ok bool) {
 	if len(value) == 0 {
-		return nothingOpen, true
+		return nothingOpen(), true
 	}
 	switch value[0] {
 	case '"', '\'':
@@ -23,29 +23,29 @@ func openAfter(value []byte, indent int) (open openValue, ok bool) {
 		return openValue{block: indent}, onlyComment(header)
 	case '[', '{':
 		end := flowEnd(value)
-		return nothingOpen, end >= 0 && onlyComment(value[end:])
+		return nothingOpen(), end >= 0 && onlyComment(value[end:])
 	case '#':
-		return nothingOpen, true
+		return nothingOpen(), true
 	case '&', '*', '!', '%', '@', '`', '?', ',', ']', '}':
-		return nothingOpen, false
+		return nothingOpen(), false
 	}
 	if at := bytes.Index(value, []byte(": ")); at >= 0 {
 		return openAfter(bytes.TrimLeft(value[at+2:], " "), indent)
 	}
-	return nothingOpen, true
+	return nothingOpen(), true
 }
 
 // openAfterQuote goes on behind a quotation, which may have been a key.
 func openAfterQuote(rest []byte, indent int) (openValue, bool) {
 	switch {
 	case onlyComment(rest):
-		return nothingOpen, true
+		return nothingOpen(), true
 	case rest[0] == ':' && len(rest) == 1:
-		return nothingOpen, true
+		return nothingOpen(), true
 	case rest[0] == ':' && rest[1] == ' ':
 		return openAfter(bytes.TrimLeft(rest[1:], " "), indent)
 	default:
-		return nothingOpen, false
+		return nothingOpen(), false
 	}
 }
 

@@ -30,8 +30,8 @@ func section(chart string, n int) string {
 func jsonSection(chart string, n int) string {
 	var entries []string
 	for i := range n {
-		entries = append(entries, fmt.Sprintf(`{"annotations":{"changes":"%s"},"name":"%s","urls":["%s-1.%d.0.tgz"],"version":"1.%d.0"}`,
-			strings.Repeat("x", 500), chart, chart, i, i))
+		entries = append(entries, fmt.Sprintf(`{"annotations":{"changes":%q},"name":%q,"urls":[%q],"version":"1.%d.0"}`,
+			strings.Repeat("x", 500), chart, fmt.Sprintf("%s-1.%d.0.tgz", chart, i), i))
 	}
 	return fmt.Sprintf("%q:[%s]", chart, strings.Join(entries, ",\n"))
 }

@@ -44,7 +44,7 @@ func Build(folder string, text []byte, before *index.Reader) (*index.Reader, err
 }
 
 // ErrRefused says that Helm refuses an index as a whole, so that there is nothing to compare with.
-var ErrRefused = errors.New("Helm refuses the index")
+var ErrRefused = errors.New("refused by Helm")
 
 // Load reads an index as Helm does. The error wraps ErrRefused when Helm refuses it.
 func Load(folder string, text []byte) (*repo.IndexFile, error) {

@@ -1,7 +1,6 @@
 package indexcheck
 
 import (
-	"errors"
 	"io"
 	"log"
 	"os"
@@ -166,7 +165,7 @@ func TestADifferenceIsFound(t *testing.T) {
 	defer func() { _ = ours.Close() }()
 	assert.ErrorContains(t, Equal(loaded, ours), "icon.gif")
 	_, err = Load(folder, nil)
-	assert.True(t, errors.Is(err, ErrRefused))
+	assert.ErrorIs(t, err, ErrRefused)
 }
 
 func FuzzHelmAndWeReadTheSame(f *testing.F) {
