@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -50,7 +51,7 @@ func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
 		err = in.readYAML(buffered)
 	}
 	if errors.Is(err, errConfused) {
-		err = in.readWhole(buffered)
+		err = in.readWhole(buffered, err)
 	}
 	b.SetSourceBytes(s.read)
 	return err
@@ -120,14 +121,14 @@ func (in *reading) readYAML(r *bufio.Reader) error {
 	return in.readDocument(head)
 }
 
-// readWhole reads an index again, at once, after it turned out not to be laid out chart by chart.
-func (in *reading) readWhole(rest io.Reader) error {
+// readWhole reads an index again, at once, after it turned out not to be laid out chart by chart; why tells where.
+func (in *reading) readWhole(rest io.Reader, why error) error {
 	if _, err := io.Copy(io.Discard, io.LimitReader(rest, wholeBytes+1)); err != nil {
 		return passOn(err)
 	}
 	if in.source.lost {
-		return notAnIndex(nil, fmt.Sprintf("it is not valid, or laid out as only an index of less than %d bytes may be; "+
-			"publish it as \"helm repo index\" writes it", wholeBytes))
+		return notAnIndex(why, fmt.Sprintf("it is not valid%s, or laid out as only an index of less than %d bytes may be; "+
+			"publish it as \"helm repo index\" writes it", lineIn(why), wholeBytes))
 	}
 	in.builder.dropAll()
 	in.entries, in.replaces = 0, false
@@ -142,7 +143,7 @@ func (in *reading) readDocument(text []byte) error {
 	apiVersion, charts, err := decodeYAML(text)
 	switch {
 	case errors.Is(err, errSyntax):
-		return notAnIndex(err, "it is not valid YAML")
+		return notAnIndex(err, "it is not valid YAML"+lineIn(err))
 	case err != nil:
 		return notAnIndex(err, "its shape is not that of an index")
 	case apiVersion == "":
@@ -262,7 +263,9 @@ func (in *reading) parse(t *task, p parsers) {
 	}
 	var ok bool
 	if t.parsed, ok = p.parse(t.part); !ok {
-		t.err = errConfused
+		if t.err = errConfused; !t.part.json {
+			t.err = confused(t.part.line)
+		}
 		return
 	}
 	if whole {
@@ -354,6 +357,18 @@ func passOn(err error) error {
 
 func notAnIndex(err error, why string) error {
 	return cacheerr.Wrap(chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, err, "what upstream sends is not a chart index: %s", why)
+}
+
+// linePattern is how YAML parsers, and we, name a line.
+var linePattern = regexp.MustCompile(`line ([0-9]+)`)
+
+// lineIn is the line that an error names, for a message; the rest of its text may be that of upstream.
+func lineIn(err error) string {
+	match := linePattern.FindStringSubmatch(err.Error())
+	if len(match) == 0 {
+		return ""
+	}
+	return " (near line " + match[1] + ")"
 }
 
 func tooMany() error {

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -152,6 +153,17 @@ func TestReadHelmRejectsWhatIsNoIndex(t *testing.T) {
 			assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, cacheerr.ReasonOf(err), "%v", err)
 		})
 	}
+}
+
+func TestReadHelmSaysWhereAnIndexIsBroken(t *testing.T) {
+	err := ReadHelm(strings.NewReader("apiVersion: v1\nentries:\n  a:\n  - name: a\n    secret: \"text\n"), nil, NewBuilder(io.Discard))
+	require.ErrorContains(t, err, "near line")
+	assert.NotContains(t, err.Error(), "secret", "text of upstream stays out of the message")
+
+	large := "apiVersion: v1\nentries:\n" + section("a", wholeBytes/500)
+	line := strings.Count(large, "\n") + 1
+	err = ReadHelm(strings.NewReader(large+"  b:\n  - *a\n"), nil, NewBuilder(io.Discard))
+	require.ErrorContains(t, err, fmt.Sprintf("near line %d)", line))
 }
 
 func TestReadHelmBoundsWhatAliasesExpandTo(t *testing.T) {

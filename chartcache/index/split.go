@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 )
@@ -20,6 +21,9 @@ const (
 
 // errConfused says that an index is not laid out chart by chart as far as can be told. One that is small enough is read whole.
 var errConfused = errors.New("not laid out chart by chart")
+
+// confused is errConfused at a line of the index, counted from one.
+func confused(line int) error { return fmt.Errorf("%w: line %d", errConfused, line) }
 
 // part is the text of one chart of an index, or a part of it.
 type part struct {
@@ -128,7 +132,7 @@ func (s *splitter) readLine() ([]byte, error) {
 	long := bytes.Clone(line)
 	for errors.Is(err, bufio.ErrBufferFull) {
 		if len(long) > maxPartBytes {
-			return nil, errConfused
+			return nil, confused(s.line)
 		}
 		line, err = s.lines.ReadSlice('\n')
 		long = append(long, line...)
@@ -169,11 +173,11 @@ func (s *splitter) take(line []byte) (done bool, err error) {
 	}
 	switch {
 	case indent < s.indent:
-		return false, errConfused
+		return false, confused(s.line)
 	case indent == s.indent && !isItem(content):
 		return false, s.begin(line)
 	case s.current.text == nil:
-		return false, errConfused // entries of no chart
+		return false, confused(s.line) // entries of no chart
 	}
 	if isItem(content) {
 		if s.item < 0 {
@@ -216,7 +220,7 @@ func (s *splitter) keep(line []byte) error {
 		return s.keepHead(line)
 	}
 	if len(s.current.text)+len(line) > maxPartBytes {
-		return errConfused
+		return confused(s.current.line)
 	}
 	s.current.text = append(s.current.text, line...)
 	return nil
@@ -224,7 +228,7 @@ func (s *splitter) keep(line []byte) error {
 
 func (s *splitter) keepHead(line []byte) error {
 	if len(s.head)+len(line) > wholeBytes {
-		return errConfused
+		return confused(s.line)
 	}
 	s.head = append(s.head, line...)
 	return nil
