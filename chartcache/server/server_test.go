@@ -57,14 +57,6 @@ func TestAMethodThatTheTableLacksIsRefused(t *testing.T) {
 	assert.Equal(t, codes.Unimplemented, status.Code(err))
 }
 
-func TestOnlyGetChartDetailIsNotServedYet(t *testing.T) {
-	f := start(t, &fakeCatalog{})
-	_, err := f.client.GetChartDetail(testContext(t), &chartcachev1.GetChartDetailRequest{
-		Source: &chartcachev1.GetChartDetailRequest_Repository{Repository: named("apps", "charts")}, Chart: "web",
-	})
-	assert.Equal(t, codes.Unimplemented, status.Code(err))
-}
-
 func TestHealthSaysWhatItWasTold(t *testing.T) {
 	f := start(t, &fakeCatalog{})
 	health := healthv1.NewHealthClient(f.conn)

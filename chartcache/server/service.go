@@ -16,7 +16,7 @@ import (
 
 // service implements the contract. Requests were validated before (see calls), and errors become statuses after.
 type service struct {
-	// What the contract has and this server does not is UNIMPLEMENTED.
+	// What a later contract has is UNIMPLEMENTED until it is here.
 	chartcachev1.UnimplementedChartCacheServiceServer
 	catalog Catalog
 }

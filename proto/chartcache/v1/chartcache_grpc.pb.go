@@ -71,7 +71,8 @@ type ChartCacheServiceClient interface {
 	// Errors: INVALID_ARGUMENT, CONSTRAINT_INVALID, REPOSITORY_NOT_FOUND, REPOSITORY_NOT_SYNCED, CHART_NOT_FOUND,
 	// VERSION_NOT_FOUND and every UPSTREAM_ reason, DIGEST_MISMATCH, CHART_INVALID and TOO_LARGE where a fetch is needed.
 	ResolveVersion(ctx context.Context, in *ResolveVersionRequest, opts ...grpc.CallOption) (*ResolveVersionResponse, error)
-	// GetChartDetail returns parts of one chart version (values, README, schema, metadata, CRDs) without the tarball.
+	// GetChartDetail returns parts of one chart version (values, README, schema, metadata, CRDs) without the tarball. Parts
+	// that have more than 12 MiB together are TOO_LARGE; ask for fewer, or download the chart.
 	// Errors: as ResolveVersion.
 	GetChartDetail(ctx context.Context, in *GetChartDetailRequest, opts ...grpc.CallOption) (*GetChartDetailResponse, error)
 	// DownloadChart streams the tarball of one chart version: a header first, then chunks in order. The digest is
@@ -231,7 +232,8 @@ type ChartCacheServiceServer interface {
 	// Errors: INVALID_ARGUMENT, CONSTRAINT_INVALID, REPOSITORY_NOT_FOUND, REPOSITORY_NOT_SYNCED, CHART_NOT_FOUND,
 	// VERSION_NOT_FOUND and every UPSTREAM_ reason, DIGEST_MISMATCH, CHART_INVALID and TOO_LARGE where a fetch is needed.
 	ResolveVersion(context.Context, *ResolveVersionRequest) (*ResolveVersionResponse, error)
-	// GetChartDetail returns parts of one chart version (values, README, schema, metadata, CRDs) without the tarball.
+	// GetChartDetail returns parts of one chart version (values, README, schema, metadata, CRDs) without the tarball. Parts
+	// that have more than 12 MiB together are TOO_LARGE; ask for fewer, or download the chart.
 	// Errors: as ResolveVersion.
 	GetChartDetail(context.Context, *GetChartDetailRequest) (*GetChartDetailResponse, error)
 	// DownloadChart streams the tarball of one chart version: a header first, then chunks in order. The digest is
