@@ -9,20 +9,19 @@ package blob
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
-	"os"
 	"path"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	"github.com/ketches/helm-operator/chartcache/internal/disk"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
@@ -41,7 +40,6 @@ const (
 
 const (
 	blobDir = "sha256"
-	tempDir = "tmp"
 	// copyBuffer is large enough that hashing, not system calls, takes the time.
 	copyBuffer = 128 << 10
 )
@@ -54,6 +52,8 @@ type Config struct {
 	MaxBytes int64
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Disk lets tests inject faults; the zero value injects none.
+	Disk disk.Hooks
 }
 
 // Info describes a blob.
@@ -67,7 +67,7 @@ type Info struct {
 // Store is a set of blobs. Its methods may be called concurrently. Their errors are or wrap cacheerr.Errors, but for those
 // of the caller's reader and context, which are wrapped.
 type Store struct {
-	root     *os.Root
+	disk     *disk.Folder
 	maxBytes int64
 	now      func() time.Time
 
@@ -89,23 +89,20 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o750); err != nil {
-		return nil, internal(err, "cannot make the folder of the blob store")
-	}
-	root, err := os.OpenRoot(cfg.Dir)
+	folder, err := disk.Open(cfg.Dir, "the chart tarballs", cfg.Disk)
 	if err != nil {
-		return nil, internal(err, "cannot open the folder of the blob store")
+		return nil, err
 	}
-	s := &Store{root: root, maxBytes: cfg.MaxBytes, now: cfg.Now}
+	s := &Store{disk: folder, maxBytes: cfg.MaxBytes, now: cfg.Now}
 	if err := s.load(); err != nil {
-		_ = root.Close()
+		_ = folder.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
 // Close gives up the store's folder. Readers stay usable.
-func (s *Store) Close() error { return s.root.Close() }
+func (s *Store) Close() error { return s.disk.Close() }
 
 // Usage returns the size of all blobs in bytes, and their number.
 func (s *Store) Usage() (sizeBytes int64, blobs int) {
@@ -125,7 +122,7 @@ func (s *Store) Evictions() int64 {
 // any. limit bounds the size in bytes; 0 means the bound of the store. It fails with DIGEST_MISMATCH, TOO_LARGE, INTERNAL
 // when the disk fails, or the error of r; then nothing stays.
 func (s *Store) Ingest(ctx context.Context, r io.Reader, want string, limit int64) (Info, error) {
-	return s.ingest(ctx, r, want, limit, func(*os.File) error { return nil })
+	return s.ingest(ctx, r, want, limit, func(io.Reader) error { return nil })
 }
 
 // IngestChart stores what r gives like Ingest, provided that it is a tarball of version version of chart name within
@@ -134,7 +131,7 @@ func (s *Store) IngestChart(
 	ctx context.Context, r io.Reader, want string, limit int64, name, version string, limits ChartLimits,
 ) (Info, Metadata, error) {
 	var m Metadata
-	info, err := s.ingest(ctx, r, want, limit, func(f *os.File) error {
+	info, err := s.ingest(ctx, r, want, limit, func(f io.Reader) error {
 		var err error
 		if m, err = InspectChart(f, limits); err != nil {
 			return err
@@ -148,7 +145,7 @@ func (s *Store) IngestChart(
 }
 
 // ingest writes r to a temporary file, lets check read it, and renames it into place.
-func (s *Store) ingest(ctx context.Context, r io.Reader, want string, limit int64, check func(*os.File) error) (Info, error) {
+func (s *Store) ingest(ctx context.Context, r io.Reader, want string, limit int64, check func(io.Reader) error) (Info, error) {
 	digest := ""
 	if want != "" {
 		var ok bool
@@ -157,35 +154,30 @@ func (s *Store) ingest(ctx context.Context, r io.Reader, want string, limit int6
 				"the digest that the repository gives for the tarball is not a sha256 digest")
 		}
 	}
-	temp := path.Join(tempDir, rand.Text())
-	f, err := s.root.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
+	f, err := s.disk.Create()
 	if err != nil {
-		return Info{}, internal(err, "cannot create a file in the blob store")
+		return Info{}, fmt.Errorf("store a tarball: %w", err)
 	}
+	defer f.Close()
 	info, err := s.fill(ctx, f, r, digest, limit)
-	if err == nil {
-		if _, err = f.Seek(0, io.SeekStart); err != nil {
-			err = internal(err, "cannot read back a file of the blob store")
-		}
-	}
-	if err == nil {
-		err = check(f)
-	}
-	if err == nil {
-		err = s.commit(f, temp, info)
-	}
-	// The content is synchronised, or thrown away, so a failed close loses nothing.
-	_ = f.Close()
 	if err != nil {
-		// Removes nothing when it is renamed already.
-		_ = s.root.Remove(temp)
 		return Info{}, err
+	}
+	content, err := f.Content()
+	if err != nil {
+		return Info{}, fmt.Errorf("store a tarball: %w", err)
+	}
+	if err := check(content); err != nil {
+		return Info{}, err
+	}
+	if err := s.commit(f, info); err != nil {
+		return Info{}, fmt.Errorf("store a tarball: %w", err)
 	}
 	return info, nil
 }
 
 // fill copies r to f and checks size and digest.
-func (s *Store) fill(ctx context.Context, f *os.File, r io.Reader, digest string, limit int64) (Info, error) {
+func (s *Store) fill(ctx context.Context, f io.Writer, r io.Reader, digest string, limit int64) (Info, error) {
 	flag := FlagChartBytes
 	if limit <= 0 || limit > s.maxBytes {
 		limit, flag = s.maxBytes, FlagStoreBytes
@@ -203,7 +195,7 @@ func (s *Store) fill(ctx context.Context, f *os.File, r io.Reader, digest string
 	return info, nil
 }
 
-// copyBounded copies at most limit bytes of r to f and h. Errors of r are passed on, those of f are INTERNAL.
+// copyBounded copies at most limit bytes of r to f and h. Errors of both are passed on.
 func copyBounded(ctx context.Context, f io.Writer, h hash.Hash, r io.Reader, limit int64, flag string) (int64, error) {
 	buffer := make([]byte, copyBuffer)
 	var size int64
@@ -218,7 +210,7 @@ func copyBounded(ctx context.Context, f io.Writer, h hash.Hash, r io.Reader, lim
 		}
 		h.Write(buffer[:n])
 		if _, werr := f.Write(buffer[:n]); werr != nil {
-			return 0, internal(werr, "cannot write to the blob store")
+			return 0, fmt.Errorf("store a tarball: %w", werr)
 		}
 		if errors.Is(err, io.EOF) {
 			return size, nil
@@ -229,47 +221,28 @@ func copyBounded(ctx context.Context, f io.Writer, h hash.Hash, r io.Reader, lim
 	}
 }
 
-// commit makes f, whose name is temp, the blob that info describes, and evicts others to make room. A blob that is there
-// already is replaced: it has the same content, unless it is damaged.
-func (s *Store) commit(f *os.File, temp string, info Info) error {
+// commit makes f the blob that info describes, and evicts others to make room. A blob that is there already is replaced: it
+// has the same content, unless it is damaged.
+func (s *Store) commit(f *disk.File, info Info) error {
 	if err := f.Sync(); err != nil {
-		return internal(err, "cannot synchronise a file of the blob store")
+		return err
 	}
 	name := blobName(info.Digest)
-	dir := path.Dir(name)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.root.MkdirAll(dir, 0o750); err != nil {
-		return internal(err, "cannot make a folder in the blob store")
+	err := f.Rename(name)
+	if errors.Is(err, disk.ErrNotSynced) && s.disk.Remove(name) == nil {
+		s.index.remove(info.Digest)
+		return err
 	}
-	if err := s.root.Rename(temp, name); err != nil {
-		return internal(err, "cannot rename a file in the blob store")
+	if err != nil && !errors.Is(err, disk.ErrNotSynced) {
+		return err
 	}
-	// The folder above too: dir may be new.
-	for _, d := range []string{dir, blobDir} {
-		if err := s.syncDir(d); err != nil {
-			_ = s.root.Remove(name)
-			s.index.remove(info.Digest)
-			return err
-		}
-	}
+	// One that can be neither made to last nor removed is there all the same, so it counts.
 	s.index.put(info.Digest, info.SizeBytes, s.now())
 	s.evict(info.Digest)
-	return nil
-}
-
-func (s *Store) syncDir(dir string) error {
-	d, err := s.root.Open(dir)
-	if err != nil {
-		return internal(err, "cannot open a folder of the blob store")
-	}
-	err = d.Sync()
-	_ = d.Close()
-	if err != nil {
-		return internal(err, "cannot synchronise a folder of the blob store")
-	}
-	return nil
+	return err
 }
 
 // evict removes blobs until the store is within its bound, except keep and what is being read. The caller holds mu.
@@ -279,8 +252,11 @@ func (s *Store) evict(keep string) {
 		if !ok {
 			return
 		}
-		// A file that cannot be removed is out of the index all the same: it is counted again at the next start.
-		_ = s.root.Remove(blobName(victim))
+		if err := s.disk.Remove(blobName(victim)); err != nil {
+			// It counts until it is gone. The next ingest begins with another one.
+			s.index.use(victim, time.Time{})
+			return
+		}
 		s.index.remove(victim)
 		s.index.evictions++
 	}

@@ -99,15 +99,10 @@ func (x *index) victim(keep string) (digest string, ok bool) {
 	return "", false
 }
 
-// load removes temporary files and fills the index from the folder, oldest use first.
+// load fills the index from the folder, oldest use first.
 func (s *Store) load() error {
-	if err := s.root.RemoveAll(tempDir); err != nil {
-		return internal(err, "cannot remove what interrupted writes left in the blob store")
-	}
-	for _, dir := range []string{tempDir, blobDir} {
-		if err := s.root.MkdirAll(dir, 0o750); err != nil {
-			return internal(err, "cannot make a folder in the blob store")
-		}
+	if err := s.disk.Mkdir(blobDir); err != nil {
+		return err
 	}
 	found, err := s.scan()
 	if err != nil {
@@ -126,7 +121,7 @@ func (s *Store) load() error {
 // scan lists the blob files. What does not look like one is left alone: it is not ours.
 func (s *Store) scan() ([]entry, error) {
 	var found []entry
-	err := fs.WalkDir(s.root.FS(), blobDir, func(name string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(s.disk.Root().FS(), blobDir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

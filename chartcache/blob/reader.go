@@ -57,15 +57,15 @@ func (s *Store) acquire(digest string) (f *os.File, e *entry, err error) {
 		return nil, nil, nil
 	}
 	name := blobName(digest)
-	f, err = s.root.Open(name)
+	f, err = s.disk.Root().Open(name)
 	if errors.Is(err, os.ErrNotExist) {
 		s.index.remove(digest)
 		return nil, nil, nil
 	}
 	if err != nil {
-		if info, statErr := s.root.Lstat(name); statErr == nil && !info.Mode().IsRegular() {
+		if info, statErr := s.disk.Root().Lstat(name); statErr == nil && !info.Mode().IsRegular() {
 			// A link, perhaps to outside of the store, is damage.
-			_ = s.root.Remove(name)
+			_ = s.disk.Remove(name)
 			s.index.remove(digest)
 			return nil, nil, nil
 		}
@@ -73,7 +73,7 @@ func (s *Store) acquire(digest string) (f *os.File, e *entry, err error) {
 	}
 	if now := s.now(); s.index.use(digest, now) {
 		// Only the order of eviction after a restart depends on it.
-		_ = s.root.Chtimes(name, now, now)
+		_ = s.disk.Root().Chtimes(name, now, now)
 	}
 	e.readers++
 	return f, e, nil
@@ -85,9 +85,9 @@ func (s *Store) discard(e *entry, f *os.File) {
 	defer s.mu.Unlock()
 	name := blobName(e.digest)
 	if opened, err := f.Stat(); err == nil {
-		current, err := s.root.Stat(name)
+		current, err := s.disk.Root().Stat(name)
 		if err == nil && os.SameFile(opened, current) {
-			_ = s.root.Remove(name)
+			_ = s.disk.Remove(name)
 			s.index.remove(e.digest)
 		}
 	}
