@@ -74,6 +74,7 @@ func (b *bench) buildBuilder(ctx context.Context) error {
 	program := b.path("builder")
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, "./bench/builder")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = filepath.Join(b.source, "services"), b.log, b.log
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build in %s: %w", cmd.Dir, err)
 	}

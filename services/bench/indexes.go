@@ -122,11 +122,11 @@ func (b *bench) measureReal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.buildBuilder(ctx); err != nil {
-		return err
-	}
 	if len(packed) == 0 {
 		return fmt.Errorf("there is no *.yaml.gz in %s", b.real)
+	}
+	if err := b.buildBuilder(ctx); err != nil {
+		return err
 	}
 	for _, file := range packed {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml.gz")

@@ -29,7 +29,7 @@ func (b *bench) measureRepositories(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, upstream.stop()) }()
-	programs, err := localstack.Build(ctx, b.stackConfig())
+	programs, err := localstack.Build(ctx, b.stackConfig(), "chartcache")
 	if err != nil {
 		return err
 	}

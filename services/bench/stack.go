@@ -32,7 +32,7 @@ func (b *bench) measureStack(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, upstream.stop()) }()
-	programs, err := localstack.Build(ctx, b.stackConfig())
+	programs, err := localstack.Build(ctx, b.stackConfig(), "chartcache", "operator")
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (s *stack) start(ctx context.Context) error {
 		return err
 	}
 	config := localstack.Config{Source: root, Dir: s.dir, Output: os.Stderr}
-	programs, err := localstack.Build(ctx, config)
+	programs, err := localstack.Build(ctx, config, "chartcache", "operator")
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *stack) stop() error {
 		}
 	}
 	if s.Stack != nil {
-		errs = append(errs, s.Stack.Stop())
+		errs = append(errs, s.Stop())
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }

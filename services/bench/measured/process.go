@@ -24,7 +24,7 @@ const ticksPerSecond = 100
 // ReadProcess reads what there is about a running process.
 func ReadProcess(pid int) (Process, error) {
 	var p Process
-	folder := filepath.Join("/proc", strconv.Itoa(pid))
+	folder := "/proc/" + strconv.Itoa(pid)
 	status, err := os.ReadFile(filepath.Join(folder, "status"))
 	if err != nil {
 		return p, fmt.Errorf("read the memory of process %d: %w", pid, err)

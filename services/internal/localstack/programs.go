@@ -6,19 +6,19 @@ import (
 	"path/filepath"
 )
 
-// Programs are both services, built.
-type Programs struct {
-	// Dir is the folder of the programs chartcache and operator, and of their logs.
-	Dir string
-}
+// Programs are our services, built.
+type Programs struct{ dir string }
 
-// Build compiles both services into the folder of c.
-func Build(ctx context.Context, c Config) (Programs, error) {
-	dir := c.Dir + string(filepath.Separator)
-	if err := goBuild(ctx, c, filepath.Join(c.Source, "services"), "GOWORK=", "-o", dir, "./chartcache", "./operator"); err != nil {
+// Build compiles services, chartcache or operator, into the folder of c, where their logs will be, too.
+func Build(ctx context.Context, c Config, services ...string) (Programs, error) {
+	args := []string{"-o", c.Dir + string(filepath.Separator)}
+	for _, service := range services {
+		args = append(args, "./"+service)
+	}
+	if err := goBuild(ctx, c, filepath.Join(c.Source, "services"), "GOWORK=", args...); err != nil {
 		return Programs{}, err
 	}
-	return Programs{Dir: c.Dir}, nil
+	return Programs{dir: c.Dir}, nil
 }
 
 // Chartcache describes a chartcache process on free loopback addresses. It does not start it.
@@ -29,7 +29,7 @@ func (p Programs) Chartcache(name, dataDir string, args ...string) (*Service, er
 	}
 	return &Service{
 		Name: name, GRPC: grpc, Metrics: metrics, Health: health,
-		binary: filepath.Join(p.Dir, "chartcache"), logFile: filepath.Join(p.Dir, name+".log"),
+		binary: filepath.Join(p.dir, "chartcache"), logFile: filepath.Join(p.dir, name+".log"),
 		args: append([]string{
 			"serve", "--data-dir", dataDir, "--grpc-bind-address", grpc,
 			"--metrics-bind-address", metrics, "--health-probe-bind-address", health,
@@ -45,7 +45,7 @@ func (p Programs) Operator(name string, args ...string) (*Service, error) {
 	}
 	return &Service{
 		Name: name, Metrics: metrics, Health: health,
-		binary: filepath.Join(p.Dir, "operator"), logFile: filepath.Join(p.Dir, name+".log"),
+		binary: filepath.Join(p.dir, "operator"), logFile: filepath.Join(p.dir, name+".log"),
 		args: append([]string{"--metrics-bind-address", metrics, "--health-probe-bind-address", health}, args...),
 	}, nil
 }

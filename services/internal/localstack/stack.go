@@ -119,7 +119,7 @@ func (s *Stack) Operator(name, chartcacheAddress string, args ...string) (*Servi
 func goBuild(ctx context.Context, c Config, folder, env string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, c.Output, c.Output
-	cmd.Env = append(os.Environ(), env)
+	cmd.Env = append(os.Environ(), env, "CGO_ENABLED=0") // one build, whoever calls
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("go build in %s: %w", folder, err)
 	}
