@@ -30,6 +30,7 @@ type fakeServer struct {
 	listCharts       func(*chartcachev1.ListChartsRequest) (*chartcachev1.ListChartsResponse, error)
 	listVersions     func(*chartcachev1.ListVersionsRequest) (*chartcachev1.ListVersionsResponse, error)
 	resolve          func(*chartcachev1.ResolveVersionRequest) (*chartcachev1.ResolveVersionResponse, error)
+	detail           func(*chartcachev1.GetChartDetailRequest) (*chartcachev1.GetChartDetailResponse, error)
 	download         func(*chartcachev1.DownloadChartRequest, grpc.ServerStreamingServer[chartcachev1.DownloadChartResponse]) error
 	watch            func(*chartcachev1.WatchRepositoriesRequest, grpc.ServerStreamingServer[chartcachev1.WatchRepositoriesResponse]) error
 }
@@ -56,6 +57,10 @@ func (f *fakeServer) ListVersions(_ context.Context, r *chartcachev1.ListVersion
 
 func (f *fakeServer) ResolveVersion(_ context.Context, r *chartcachev1.ResolveVersionRequest) (*chartcachev1.ResolveVersionResponse, error) {
 	return f.resolve(r)
+}
+
+func (f *fakeServer) GetChartDetail(_ context.Context, r *chartcachev1.GetChartDetailRequest) (*chartcachev1.GetChartDetailResponse, error) {
+	return f.detail(r)
 }
 
 func (f *fakeServer) DownloadChart(r *chartcachev1.DownloadChartRequest, s grpc.ServerStreamingServer[chartcachev1.DownloadChartResponse]) error {
