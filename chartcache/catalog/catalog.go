@@ -40,7 +40,7 @@ type Catalog struct {
 // by their URL only. It fails when the folder cannot be used.
 func New(cfg Config) (*Catalog, error) {
 	cfg = cfg.withDefaults()
-	s, err := openStore(cfg.Dir)
+	s, err := openStore(cfg.Dir, cfg.Disk)
 	if err != nil {
 		return nil, err
 	}
@@ -51,11 +51,7 @@ func New(cfg Config) (*Catalog, error) {
 		repositories: map[string]*repository{}, quiet: map[string]time.Time{}, flights: map[string]*flight{},
 		events: newEvents(cfg.Instance),
 	}
-	urls, err := s.anonymous()
-	if err != nil {
-		return nil, err
-	}
-	for _, url := range urls {
+	for _, url := range s.anonymous() {
 		r := c.add(anonymousSpec(url), ByURL(url))
 		if last := r.record.LastUsed; !last.IsZero() {
 			r.used = last
@@ -68,6 +64,10 @@ func New(cfg Config) (*Catalog, error) {
 // catalog answers nothing any more then. Call it once.
 func (c *Catalog) Run(ctx context.Context) error {
 	c.tasks.run(ctx, c.schedule)
+	c.set.Lock()
+	defer c.set.Unlock()
+	// No task is left that could write.
+	_ = c.store.disk.Close()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, r := range c.repositories {
@@ -202,6 +202,9 @@ func (c *Catalog) drop(source Source) {
 	// Whoever writes for r sees that it is gone, once disk is free.
 	r.disk.Lock()
 	defer r.disk.Unlock()
+	if c.tasks.hasStopped() {
+		return // Prune removes it after the next start
+	}
 	if err := c.store.remove(source); err != nil {
 		c.cfg.Logger.Error().Err(err).Stringer("repository", source).Msg("cannot remove a deleted repository from disk")
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/ketches/helm-operator/chartcache/blob"
+	"github.com/ketches/helm-operator/chartcache/internal/disk"
 	"github.com/ketches/helm-operator/chartcache/upstream"
 )
 
@@ -92,6 +93,8 @@ type Config struct {
 	Rand func() float64
 	// Instance names this process in the tokens of watches; empty means a random name.
 	Instance string
+	// Disk lets tests inject faults; the zero value injects none.
+	Disk disk.Hooks
 }
 
 func (c Config) withDefaults() Config {

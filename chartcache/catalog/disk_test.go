@@ -83,7 +83,7 @@ func TestWhatACrashLeavesIsRemovedAndNothingIsLost(t *testing.T) {
 		source := w.put(spec)
 		before := w.state(source)
 		w.stop()
-		folder := w.store.folder(source, httpURL, false)
+		folder := w.store.path(w.store.folder(source, httpURL, false))
 		whole := w.files(repositoriesFolder)
 
 		// Killed while it wrote a generation or a state, between the rename of a generation and that of its state, and
@@ -245,9 +245,9 @@ func TestPruneRemovesRepositoriesThatWereDeletedWhileTheProcessWasDown(t *testin
 		w.restart()
 		w.put(Spec{Ref: kept, URL: httpURL})
 		require.NoError(t, w.Prune())
-		assert.DirExists(t, w.store.home(Source{Ref: &kept}))
-		assert.NoDirExists(t, w.store.home(Source{Ref: &gone}))
-		assert.DirExists(t, w.store.home(ByURL(httpURL)))
+		assert.DirExists(t, w.store.path(w.store.home(Source{Ref: &kept})))
+		assert.NoDirExists(t, w.store.path(w.store.home(Source{Ref: &gone})))
+		assert.DirExists(t, w.store.path(w.store.home(ByURL(httpURL))))
 	})
 }
 
@@ -292,8 +292,8 @@ func TestAnotherURLIsNeverServedUnderTheNewOne(t *testing.T) {
 		_, _, err = w.Fetch(context.Background(), source, resolved)
 		assertReason(t, versionNotFound, err)
 		w.settle()
-		assert.NoDirExists(t, w.store.folder(source, httpURL, false), "the old URL's state goes when the new one stands")
-		assert.DirExists(t, w.store.folder(source, otherURL, false))
+		assert.NoDirExists(t, w.store.path(w.store.folder(source, httpURL, false)), "the old URL's state goes when the new one stands")
+		assert.DirExists(t, w.store.path(w.store.folder(source, otherURL, false)))
 	})
 }
 

@@ -1,14 +1,15 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	"github.com/ketches/helm-operator/chartcache/index"
+	"github.com/ketches/helm-operator/chartcache/internal/disk"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
@@ -32,8 +33,11 @@ type edit struct {
 	recordChanged, knowledgeChanged bool
 	// after replaces before; nil when it stays.
 	after *index.Reader
-	// charts differ between before and after.
+	// charts differ between before and after; all says that any may.
 	charts []string
+	all    bool
+	// unsynced says that the record is written, but may be the one before after a crash of the machine.
+	unsynced bool
 	// settle changes what is kept in memory only; it runs while Catalog.mu is held. It returns whether watches must hear of
 	// the edit even though no chart changed.
 	settle func() (news bool)
@@ -63,16 +67,17 @@ func (c *Catalog) edit(r *repository, place int, change func(*edit) error) error
 	if err == nil {
 		err = e.write()
 	}
-	if err == nil {
-		err = e.publish()
-	}
 	if err != nil {
 		e.undo(old)
 		return err
 	}
-	// Whatever is left after a crash here is swept at the next start.
-	if old != "" && old != e.record.Index {
-		_ = os.Remove(filepath.Join(e.folder, old))
+	if err := e.publish(); err != nil {
+		return err
+	}
+	// Whatever is left after a crash here is swept at the next start. While it is not certain which record a crash leaves,
+	// both generations stay.
+	if old != e.record.Index && !e.unsynced {
+		c.store.sweep(e.folder, e.record.Index)
 	}
 	return nil
 }
@@ -109,10 +114,10 @@ func (c *Catalog) release(g *generation) {
 }
 
 // replace makes the generation in a temporary file the one that is served, unless it holds the same as the one that is.
-// guard refuses one that lost most of its charts. The file is gone afterwards.
-func (e *edit) replace(temp string, guard bool) (changed bool, err error) {
-	defer func() { _ = os.Remove(temp) }()
-	reader, err := index.Open(temp)
+// guard refuses one that lost most of its charts. The file is closed afterwards.
+func (e *edit) replace(temp *disk.File, guard bool) (changed bool, err error) {
+	defer temp.Close()
+	reader, err := index.Open(e.c.store.path(temp.Name()))
 	if err != nil {
 		return false, fmt.Errorf("read back an index: %w", err)
 	}
@@ -123,16 +128,20 @@ func (e *edit) replace(temp string, guard bool) (changed bool, err error) {
 		err = lostMost(e.before, reader)
 	}
 	if err == nil {
+		e.charts, err = index.Diff(e.before, reader)
+	}
+	if errors.Is(err, index.ErrCorrupt) {
+		// The one before was damaged while it was served: it can neither be compared with nor kept.
+		e.all, err = true, nil
+	}
+	if err == nil {
 		e.record.Index, err = e.c.store.adopt(e.folder, temp)
 	}
 	if err != nil {
 		_ = reader.Close()
-		return false, err
+		return false, fmt.Errorf("replace an index: %w", err)
 	}
 	e.after, e.recordChanged = reader, true
-	if e.charts, err = index.Diff(e.before, reader); err != nil {
-		return false, fmt.Errorf("compare with what was served: %w", err)
-	}
 	return e.before == nil || e.before.Revision() != reader.Revision(), nil
 }
 
@@ -178,16 +187,26 @@ func lostMost(before, after *index.Reader) error {
 			"If it is right, delete the repository here and create it again", lost, len(charts))
 }
 
+// write puts the edit on disk. What is learned beside a change of the record can be learned again, so it comes last and
+// fails nothing.
 func (e *edit) write() error {
-	if e.knowledgeChanged {
-		if err := e.c.store.writeJSON(e.folder, learnedFile, e.knowledge); err != nil {
-			return internal(err)
+	if !e.recordChanged {
+		if e.knowledgeChanged {
+			return e.c.store.writeJSON(e.folder, learnedFile, e.knowledge)
 		}
+		return nil
 	}
-	if e.recordChanged {
-		if err := e.c.store.writeJSON(e.folder, stateFile, e.record); err != nil {
-			return internal(err)
-		}
+	err := e.c.store.writeJSON(e.folder, stateFile, e.record)
+	if err != nil && !errors.Is(err, disk.ErrNotSynced) {
+		return err
+	}
+	e.unsynced = err != nil
+	if err == nil && e.knowledgeChanged {
+		err = e.c.store.writeJSON(e.folder, learnedFile, e.knowledge)
+	}
+	if err != nil {
+		e.c.cfg.Logger.Error().Err(err).AnErr("cause", causeOf(err)).Stringer("repository", e.r.source).
+			Msg("a change of a repository is in effect, but may be lost when the machine crashes")
 	}
 	return nil
 }
@@ -197,6 +216,10 @@ func (e *edit) publish() error {
 	e.c.mu.Lock()
 	defer e.c.mu.Unlock()
 	if e.r.gone {
+		// Delete removes the files as soon as it gets the disk.
+		if e.after != nil {
+			_ = e.after.Close()
+		}
 		return errGone
 	}
 	e.r.record, e.r.knowledge = e.record, e.knowledge
@@ -205,24 +228,20 @@ func (e *edit) publish() error {
 		e.r.served = &generation{reader: e.after}
 	}
 	news := e.settle != nil && e.settle()
-	if news || len(e.charts) > 0 {
-		e.c.events.publish(e.r.source, e.charts, false)
+	if news || e.all || len(e.charts) > 0 {
+		e.c.events.publish(e.r.source, e.charts, e.all)
 	}
 	e.c.poke()
 	return nil
 }
 
-// undo closes and removes a new generation; old is the one that counts on disk, or did.
+// undo closes and removes a new generation; old is the one that counts on disk.
 func (e *edit) undo(old string) {
 	if e.after == nil {
 		return
 	}
 	_ = e.after.Close()
 	if e.record.Index != old {
-		_ = os.Remove(filepath.Join(e.folder, e.record.Index))
+		_ = e.c.store.disk.Remove(path.Join(e.folder, e.record.Index))
 	}
-}
-
-func internal(err error) error {
-	return cacheerr.Wrap(chartcachev1.ErrorReason_ERROR_REASON_INTERNAL, err, "chartcache cannot write to its disk")
 }

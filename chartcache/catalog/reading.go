@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	"github.com/ketches/helm-operator/chartcache/index"
+	"github.com/ketches/helm-operator/chartcache/internal/disk"
 	"github.com/ketches/helm-operator/chartcache/upstream"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
@@ -23,7 +23,7 @@ type reading struct {
 	unchanged  bool
 	validators upstream.Validators
 	// temp is a generation in a temporary file (HTTP).
-	temp string
+	temp *disk.File
 	// tags is what a registry holds, and moves are the versions whose tags moved (OCI).
 	tags  map[string][]string
 	moves []move
@@ -37,8 +37,8 @@ type move struct {
 
 // discard removes what is left of a temporary file.
 func (f *reading) discard() {
-	if f.temp != "" {
-		_ = os.Remove(f.temp)
+	if f.temp != nil {
+		f.temp.Close()
 	}
 }
 
@@ -132,28 +132,4 @@ func (j *job) learnedAmong(tags map[string][]string) []move {
 		return cmp.Or(b.now.LearnedAt.Compare(a.now.LearnedAt), cmp.Compare(a.chart, b.chart), cmp.Compare(a.version, b.version))
 	})
 	return found[:min(len(found), maxDescribed)]
-}
-
-// build makes a generation in a temporary file and synchronises it.
-func (s store) build(fill func(*index.Builder) error) (temp string, err error) {
-	f, err := s.temp()
-	if err != nil {
-		return "", err
-	}
-	b := index.NewBuilder(f)
-	err = fill(b)
-	if err == nil {
-		_, _, err = b.Finish()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return "", fmt.Errorf("build index: %w", err)
-	}
-	return f.Name(), nil
 }

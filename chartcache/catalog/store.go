@@ -7,12 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/ketches/helm-operator/chartcache/index"
+	"github.com/ketches/helm-operator/chartcache/internal/disk"
 	"github.com/ketches/helm-operator/chartcache/upstream"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
@@ -31,7 +32,7 @@ import (
 //
 // What was synced from another URL is in another folder, so it can never be served under the wrong one.
 const (
-	tempFolder         = "tmp"
+	tempFolder         = disk.Temp
 	repositoriesFolder = "repositories"
 	urlsFolder         = "urls"
 	stateFile          = "state.json"
@@ -72,29 +73,38 @@ type stored struct {
 	knowledge knowledge
 }
 
-// store reads and writes the folder. It locks nothing: the catalog lets nobody else touch a repository's folder.
-type store struct{ dir string }
+// store reads and writes the folder. It locks nothing: the catalog lets nobody else touch a repository's folder. Names of
+// folders and files are below the folder of the catalog.
+type store struct {
+	dir  string
+	disk *disk.Folder
+}
 
-func openStore(dir string) (store, error) {
-	s := store{dir: dir}
-	if err := os.RemoveAll(filepath.Join(dir, tempFolder)); err != nil {
-		return s, fmt.Errorf("remove what interrupted writes left: %w", err)
+func openStore(dir string, hooks disk.Hooks) (store, error) {
+	folder, err := disk.Open(dir, "the indexes and states of repositories", hooks)
+	if err != nil {
+		return store{}, err
 	}
-	for _, folder := range []string{tempFolder, repositoriesFolder, urlsFolder} {
-		if err := os.MkdirAll(filepath.Join(dir, folder), 0o750); err != nil {
-			return s, fmt.Errorf("make the folder of the catalog: %w", err)
+	s := store{dir: dir, disk: folder}
+	for _, name := range []string{repositoriesFolder, urlsFolder} {
+		if err := folder.Mkdir(name); err != nil {
+			_ = folder.Close()
+			return store{}, err
 		}
 	}
 	return s, nil
 }
 
+// path is where a file or folder is for others than the store.
+func (s store) path(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }
+
 // home is the folder of a repository, for all of its URLs.
 func (s store) home(source Source) string {
 	if source.Ref != nil {
 		// Neither a namespace nor a name holds a slash.
-		return filepath.Join(s.dir, repositoriesFolder, hashName(source.Ref.String()))
+		return path.Join(repositoriesFolder, hashName(source.Ref.String()))
 	}
-	return filepath.Join(s.dir, urlsFolder, hashName(source.URL))
+	return path.Join(urlsFolder, hashName(source.URL))
 }
 
 // folder is where the state of a repository at one URL is.
@@ -102,7 +112,7 @@ func (s store) folder(source Source, url string, plainHTTP bool) string {
 	if plainHTTP {
 		url = "plain " + url
 	}
-	return filepath.Join(s.home(source), hashName(url))
+	return path.Join(s.home(source), hashName(url))
 }
 
 // load reads a folder and removes files that nothing refers to. What is missing, damaged or not understood counts as
@@ -110,13 +120,13 @@ func (s store) folder(source Source, url string, plainHTTP bool) string {
 func (s store) load(folder string) stored {
 	var found stored
 	// What cannot be read at the moment (too many open files, say) may be whole: then nothing is removed.
-	err := readJSON(filepath.Join(folder, stateFile), &found.record)
+	err := s.readJSON(path.Join(folder, stateFile), &found.record)
 	sweepable := !isUnreadable(err)
 	if err != nil || found.record.Format != recordFormat || !slices.IsSorted(found.record.Known) {
 		found.record = record{}
 	}
 	if name := found.record.Index; name != "" {
-		reader, err := index.Open(filepath.Join(folder, filepath.Base(name)))
+		reader, err := index.Open(s.path(path.Join(folder, path.Base(name))))
 		if err != nil {
 			sweepable = sweepable && !isUnreadable(err)
 			// Without the generation, what is said about it is meaningless; the charts to ask for are not.
@@ -124,7 +134,7 @@ func (s store) load(folder string) stored {
 		}
 		found.reader = reader
 	}
-	if readJSON(filepath.Join(folder, learnedFile), &found.knowledge) != nil {
+	if s.readJSON(path.Join(folder, learnedFile), &found.knowledge) != nil {
 		found.knowledge = knowledge{}
 	}
 	found.knowledge.init()
@@ -141,118 +151,84 @@ func isUnreadable(err error) bool {
 
 // sweep removes what a crash or a superseded generation left, except the generation keep. Failures cost disk space only.
 func (s store) sweep(folder, keep string) {
-	files, err := os.ReadDir(folder)
-	if err != nil {
-		return
-	}
-	for _, f := range files {
-		if !slices.Contains([]string{stateFile, learnedFile, keep}, f.Name()) {
-			_ = os.RemoveAll(filepath.Join(folder, f.Name()))
+	for _, name := range s.list(folder) {
+		if !slices.Contains([]string{stateFile, learnedFile, keep}, name) {
+			_ = s.disk.Remove(path.Join(folder, name))
 		}
 	}
 }
 
-// temp creates a file to be renamed.
-func (s store) temp() (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Join(s.dir, tempFolder), "*"+indexSuffix)
+// list returns what is in a folder; nothing when that cannot be read.
+func (s store) list(folder string) []string {
+	d, err := s.disk.Root().Open(folder)
 	if err != nil {
-		return nil, fmt.Errorf("create a temporary file: %w", err)
+		return nil
+	}
+	defer func() { _ = d.Close() }()
+	names, _ := d.Readdirnames(-1) // those before an error
+	return names
+}
+
+// build makes a generation in a temporary file and synchronises it. The caller closes the file.
+func (s store) build(fill func(*index.Builder) error) (temp *disk.File, err error) {
+	f, err := s.disk.Create()
+	if err != nil {
+		return nil, err
+	}
+	b := index.NewBuilder(f)
+	err = fill(b)
+	if err == nil {
+		_, _, err = b.Finish()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("build index: %w", err)
 	}
 	return f, nil
 }
 
-// adopt renames a synchronised temporary file into a folder and returns its name there.
-func (s store) adopt(folder, temp string) (string, error) {
-	name := filepath.Base(temp)
-	if err := s.rename(temp, folder, name); err != nil {
+// adopt moves a synchronised temporary file into a folder and returns its name there. An error leaves it to be removed.
+func (s store) adopt(folder string, temp *disk.File) (string, error) {
+	name := path.Base(temp.Name()) + indexSuffix
+	if err := temp.Rename(path.Join(folder, name)); err != nil {
+		_ = s.disk.Remove(path.Join(folder, name))
 		return "", err
 	}
 	return name, nil
 }
 
-// writeJSON replaces a file of a folder: after a crash, it has its old or its new content.
+// writeJSON replaces a file of a folder: after a crash, it has its old or its new content. An error that wraps
+// disk.ErrNotSynced says that it has the new one.
 func (s store) writeJSON(folder, name string, content any) error {
 	data, err := json.Marshal(content)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", name, err)
 	}
-	f, err := s.temp()
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return s.rename(f.Name(), folder, name)
+	return s.disk.Write(path.Join(folder, name), data)
 }
 
-// rename moves a temporary file into a folder, which is made when missing, so that it is there after a crash.
-func (s store) rename(temp, folder, name string) error {
-	err := s.makeFolder(folder)
-	if err == nil {
-		err = os.Rename(temp, filepath.Join(folder, name))
-	}
-	if err != nil {
-		_ = os.Remove(temp)
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return syncFolder(folder)
-}
-
-func (s store) makeFolder(folder string) error {
-	if _, err := os.Stat(folder); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(folder, 0o750); err != nil {
-		return err
-	}
-	// The folder of the repository may be new too.
-	home := filepath.Dir(folder)
-	return errors.Join(syncFolder(home), syncFolder(filepath.Dir(home)))
-}
-
-// keepOnly removes the state of a repository at other URLs than the one of folder.
+// keepOnly removes the state of a repository at other URLs than the one of folder. Failures cost disk space only.
 func (s store) keepOnly(folder string) {
-	home := filepath.Dir(folder)
-	folders, err := os.ReadDir(home)
-	if err != nil {
-		return
-	}
-	for _, f := range folders {
-		if f.Name() != filepath.Base(folder) {
-			_ = os.RemoveAll(filepath.Join(home, f.Name()))
+	home := path.Dir(folder)
+	for _, name := range s.list(home) {
+		if name != path.Base(folder) {
+			_ = s.disk.RemoveAll(path.Join(home, name))
 		}
 	}
 }
 
 // remove removes a repository.
-func (s store) remove(source Source) error {
-	home := s.home(source)
-	if err := os.RemoveAll(home); err != nil {
-		return fmt.Errorf("remove a repository's folder: %w", err)
-	}
-	return syncFolder(filepath.Dir(home))
-}
+func (s store) remove(source Source) error { return s.disk.RemoveAll(s.home(source)) }
 
 // prune removes the folders of configured repositories other than those of keep.
 func (s store) prune(keep map[string]bool) error {
-	parent := filepath.Join(s.dir, repositoriesFolder)
-	folders, err := os.ReadDir(parent)
-	if err != nil {
-		return fmt.Errorf("list the repositories on disk: %w", err)
-	}
-	for _, f := range folders {
-		if home := filepath.Join(parent, f.Name()); !keep[home] {
-			if err := os.RemoveAll(home); err != nil {
-				return fmt.Errorf("remove a repository's folder: %w", err)
+	for _, name := range s.list(repositoriesFolder) {
+		if home := path.Join(repositoriesFolder, name); !keep[home] {
+			if err := s.disk.RemoveAll(home); err != nil {
+				return err
 			}
 		}
 	}
@@ -260,49 +236,33 @@ func (s store) prune(keep map[string]bool) error {
 }
 
 // anonymous returns the URLs that the folder holds repositories for, and removes what it does not understand.
-func (s store) anonymous() ([]string, error) {
-	parent := filepath.Join(s.dir, urlsFolder)
-	folders, err := os.ReadDir(parent)
-	if err != nil {
-		return nil, fmt.Errorf("list the repositories on disk: %w", err)
-	}
-	var urls []string
-	for _, f := range folders {
+func (s store) anonymous() (urls []string) {
+	for _, name := range s.list(urlsFolder) {
 		var r record
 		// Both folders are named after the same URL.
-		err := readJSON(filepath.Join(parent, f.Name(), f.Name(), stateFile), &r)
-		if err != nil || r.Format != recordFormat || hashName(r.URL) != f.Name() {
-			_ = os.RemoveAll(filepath.Join(parent, f.Name()))
-			continue
+		err := s.readJSON(path.Join(urlsFolder, name, name, stateFile), &r)
+		switch {
+		case isUnreadable(err):
+			// It may be whole, so it stays; the next start looks again.
+		case err != nil || r.Format != recordFormat || hashName(r.URL) != name:
+			_ = s.disk.RemoveAll(path.Join(urlsFolder, name))
+		default:
+			urls = append(urls, r.URL)
 		}
-		urls = append(urls, r.URL)
 	}
-	return urls, nil
+	return urls
 }
 
-func readJSON(name string, content any) error {
-	data, err := os.ReadFile(name)
+func (s store) readJSON(name string, content any) error {
+	data, err := s.disk.Root().ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", filepath.Base(name), err)
+		return fmt.Errorf("read %s: %w", path.Base(name), err)
 	}
 	if err := json.Unmarshal(data, content); err != nil {
-		return fmt.Errorf("decode %s: %w", filepath.Base(name), err)
-	}
-	return nil
-}
-
-func syncFolder(folder string) error {
-	d, err := os.Open(folder)
-	if err != nil {
-		return fmt.Errorf("synchronise a folder: %w", err)
-	}
-	err = d.Sync()
-	_ = d.Close()
-	if err != nil {
-		return fmt.Errorf("synchronise a folder: %w", err)
+		return fmt.Errorf("decode %s: %w", path.Base(name), err)
 	}
 	return nil
 }

@@ -90,6 +90,16 @@ func (t *tasks) hasStarted() bool {
 	}
 }
 
+// hasStopped reports whether run has ended.
+func (t *tasks) hasStopped() bool {
+	select {
+	case <-t.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // await waits until run has begun.
 func (t *tasks) await(ctx context.Context) error {
 	select {
