@@ -1,16 +1,21 @@
 package metrics
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"sort"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -125,7 +130,7 @@ func TestStateIsReadAtEachScrape(t *testing.T) {
 	require.NoError(t, registry.Register(NewState(fakeStates{
 		{
 			Source: catalog.ByRef("apps", "one"), State: chartcachev1.RepositoryState_REPOSITORY_STATE_SYNCED,
-			Charts: 2, Versions: 5, IndexBytes: 900, Rejected: 1, LastCheck: at, Revision: catalog.Revision{Name: "r", ObservedAt: at},
+			Syncing: true, Charts: 2, Versions: 5, IndexBytes: 900, Rejected: 1, LastCheck: at, Revision: catalog.Revision{Name: "r", ObservedAt: at},
 		},
 		{Source: catalog.ByRef("apps", "new"), State: chartcachev1.RepositoryState_REPOSITORY_STATE_PENDING},
 		{Source: catalog.ByURL("https://charts.example.com"), Charts: 9},
@@ -136,6 +141,7 @@ func TestStateIsReadAtEachScrape(t *testing.T) {
 		`chartcache_repository_index_bytes{namespace="apps",repository="one"}`:                  900,
 		`chartcache_repository_rejected_entries{namespace="apps",repository="one"}`:             1,
 		`chartcache_repository_ready{namespace="apps",repository="one"}`:                        1,
+		`chartcache_repository_syncing{namespace="apps",repository="one"}`:                      1,
 		`chartcache_repository_last_check_timestamp_seconds{namespace="apps",repository="one"}`: 1700000000,
 		`chartcache_repository_observed_timestamp_seconds{namespace="apps",repository="one"}`:   1700000000,
 		`helm_repository_charts_discovered{namespace="apps",repository="new"}`:                  0,
@@ -143,6 +149,7 @@ func TestStateIsReadAtEachScrape(t *testing.T) {
 		`chartcache_repository_index_bytes{namespace="apps",repository="new"}`:                  0,
 		`chartcache_repository_rejected_entries{namespace="apps",repository="new"}`:             0,
 		`chartcache_repository_ready{namespace="apps",repository="new"}`:                        0,
+		`chartcache_repository_syncing{namespace="apps",repository="new"}`:                      0,
 		`chartcache_blob_bytes{}`:           1000,
 		`chartcache_blobs{}`:                3,
 		`chartcache_blob_evictions_total{}`: 7,
@@ -189,7 +196,73 @@ func TestRequestsToUpstreamAreCountedForABoundedNumberOfHosts(t *testing.T) {
 	assert.InDelta(t, 2, got[`chartcache_upstream_requests_total{code="304",host="up.example.com"}`], 0)
 	assert.InDelta(t, 1, got[`chartcache_upstream_requests_total{code="error",host="down.example.com"}`], 0)
 	assert.InDelta(t, 12, got[`chartcache_upstream_requests_total{code="304",host="other"}`], 0)
-	assert.Len(t, got, maxHosts+1)
+	requests, received := 0, 0
+	for name := range got {
+		requests += strings.Count(name, "chartcache_upstream_requests_total{")
+		received += strings.Count(name, "chartcache_upstream_received_bytes_total{")
+	}
+	assert.Equal(t, maxHosts+1, requests)
+	assert.Equal(t, maxHosts, received, "a host that does not answer sends nothing")
+}
+
+func TestBytesOfUpstreamAreCountedAsTheyCome(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		zipped := gzip.NewWriter(w)
+		_, _ = zipped.Write(bytes.Repeat([]byte("a"), 1<<20))
+		_ = zipped.Close()
+	}))
+	t.Cleanup(server.Close)
+	registry := prometheus.NewRegistry()
+	u, err := NewUpstream(registry)
+	require.NoError(t, err)
+	transport := u.Wrap(&http.Transport{DisableCompression: true})
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, http.NoBody)
+	require.NoError(t, err)
+	response, err := transport.RoundTrip(request)
+	require.NoError(t, err)
+	counted := fmt.Sprintf("chartcache_upstream_received_bytes_total{host=%q}", request.URL.Host)
+	assert.Zero(t, series(t, registry)[counted])
+	first := make([]byte, 10)
+	_, err = io.ReadFull(response.Body, first)
+	require.NoError(t, err)
+	assert.InDelta(t, 10, series(t, registry)[counted], 0, "before the end")
+	rest, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.InDelta(t, 10+len(rest), series(t, registry)[counted], 0)
+	assert.Less(t, len(rest), 1<<20, "they are counted compressed")
+}
+
+// TestEveryMetricIsDocumentedAndNamedWell runs the checks that Prometheus' own tools make of names, units and help texts.
+func TestEveryMetricIsDocumentedAndNamedWell(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	m, err := NewRepositories(registry)
+	require.NoError(t, err)
+	u, err := NewUpstream(registry)
+	require.NoError(t, err)
+	c, err := NewCalls(registry)
+	require.NoError(t, err)
+	at := time.Unix(1700000000, 0)
+	one := catalog.State{Source: catalog.ByRef("apps", "one"), LastCheck: at, Revision: catalog.Revision{ObservedAt: at}}
+	require.NoError(t, registry.Register(NewState(fakeStates{one}, fakeBlobs{})))
+	m.Synced(report(one.Source, one.Type, false, nil))
+	m.Synced(report(one.Source, one.Type, false, errors.New("failed")))
+	m.Synced(report(catalog.ByURL("https://charts.example.com"), one.Type, true, nil))
+	m.ChartServed(one.Source, true)
+	c.Observe(server.CallReport{Method: "/chartcache.v1.ChartCacheService/ListCharts"})
+	u.requests.WithLabelValues("host", "200").Inc()
+	u.received.WithLabelValues("host").Inc()
+
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	assert.Len(t, families, 20, "none is left out here")
+	for _, family := range families {
+		assert.NotEmpty(t, family.GetHelp(), family.GetName())
+	}
+	problems, err := promlint.NewWithMetricFamilies(families).Lint()
+	require.NoError(t, err)
+	assert.Empty(t, problems)
 }
 
 func TestAHostThatIsNotTextGetsALabelAllTheSame(t *testing.T) {

@@ -51,7 +51,7 @@ func NewState(states States, blobs Blobs) prometheus.Collector {
 		repositories: []repositoryGauge{
 			gauge("helm_repository_charts_discovered", "Number of charts that are served from a repository.",
 				always(func(s catalog.State) float64 { return float64(s.Charts) })),
-			gauge("chartcache_repository_versions", "Number of chart versions that are served from a repository.",
+			gauge("chartcache_repository_versions", "Number of chart versions that are served from a repository: the entries of its index.",
 				always(func(s catalog.State) float64 { return float64(s.Versions) })),
 			gauge("chartcache_repository_index_bytes", "Size of the upstream index, uncompressed; 0 for OCI.",
 				always(func(s catalog.State) float64 { return float64(s.IndexBytes) })),
@@ -59,14 +59,13 @@ func NewState(states States, blobs Blobs) prometheus.Collector {
 				always(func(s catalog.State) float64 { return float64(s.Rejected) })),
 			gauge("chartcache_repository_ready", "Whether the last sync succeeded: 1 or 0.",
 				always(func(s catalog.State) float64 {
-					if s.State == chartcachev1.RepositoryState_REPOSITORY_STATE_SYNCED {
-						return 1
-					}
-					return 0
+					return flag(s.State == chartcachev1.RepositoryState_REPOSITORY_STATE_SYNCED)
 				})),
-			gauge("chartcache_repository_last_check_timestamp_seconds", "When the last sync ended, whatever came of it.",
+			gauge("chartcache_repository_syncing", "Whether a sync runs or waits for its turn: 1 or 0; the sum beyond --sync-concurrency waits.",
+				always(func(s catalog.State) float64 { return flag(s.Syncing) })),
+			gauge("chartcache_repository_last_check_timestamp_seconds", "When the last sync ended, whatever came of it; there is none before the first.",
 				func(s catalog.State) (float64, bool) { return float64(s.LastCheck.Unix()), !s.LastCheck.IsZero() }),
-			gauge("chartcache_repository_observed_timestamp_seconds", "When upstream was last seen to hold what is served.",
+			gauge("chartcache_repository_observed_timestamp_seconds", "When upstream was last seen to hold what is served: the time since then is the age of the index.",
 				func(s catalog.State) (float64, bool) {
 					return float64(s.Revision.ObservedAt.Unix()), !s.Revision.ObservedAt.IsZero()
 				}),
@@ -75,6 +74,13 @@ func NewState(states States, blobs Blobs) prometheus.Collector {
 		blobCount: single("chartcache_blobs", "Number of cached charts."),
 		evictions: single("chartcache_blob_evictions_total", "Charts that were removed to make room for others."),
 	}
+}
+
+func flag(set bool) float64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // Describe implements prometheus.Collector.
