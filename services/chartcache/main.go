@@ -1,7 +1,8 @@
 // Command chartcache keeps Helm chart repositories on disk and serves them over gRPC.
 //
 // It reads which repositories there are from a Kubernetes cluster, or from a repositories.yaml file, and wires that, the
-// catalog, the gRPC server, probes, metrics and logs together. It must never write to the cluster.
+// catalog, the gRPC server, probes, metrics and logs together. It must never write to the cluster. Its other commands ask a
+// server that runs; they are in package cli.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ketches/helm-operator/services/chartcache/cli"
 	"github.com/ketches/helm-operator/services/internal/buildinfo"
 	"github.com/ketches/helm-operator/services/internal/flags"
 	"github.com/ketches/helm-operator/services/internal/lifecycle"
@@ -46,6 +48,7 @@ func newCommand(lookup func(string) (string, bool), logs io.Writer) *cobra.Comma
 			return err
 		},
 	})
+	root.AddCommand(cli.Commands()...)
 	flags.Environment{Prefix: "CHARTCACHE", Lookup: lookup}.Bind(root)
 	return root
 }

@@ -1,0 +1,122 @@
+// Package cli is the command line of a running chartcache: it asks over gRPC what another tool could ask, and prints the answer
+// for people or as JSON.
+//
+// It depends on chartcache/client and cobra. It must never read a repository or the disk of a server itself.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ketches/helm-operator/chartcache/client"
+	"github.com/ketches/helm-operator/services/internal/buildinfo"
+)
+
+// DefaultServer is where chartcache listens when nothing else is said.
+const DefaultServer = "127.0.0.1:9090"
+
+// connection is how a command reaches a server, and how it prints.
+type connection struct {
+	server  string
+	timeout time.Duration
+	output  string
+}
+
+// Commands returns the commands that ask a server.
+func Commands() []*cobra.Command {
+	return []*cobra.Command{
+		newRepositories(), newCharts(), newVersions(), newResolve(), newShow(), newPull(), newSync(), newWatch(),
+	}
+}
+
+func (c *connection) addFlags(cmd *cobra.Command, outputs ...string) {
+	cmd.Flags().StringVar(&c.server, "server", DefaultServer, "Address of the gRPC server of chartcache.")
+	cmd.Flags().DurationVar(&c.timeout, "timeout", 0, "How long to wait for an answer; 0 means as long as the server may take.")
+	if len(outputs) > 0 {
+		cmd.Flags().StringVarP(&c.output, "output", "o", outputs[0], "How to print: "+strings.Join(outputs, " or ")+".")
+	}
+}
+
+// Formats of output.
+const (
+	asTable = "table"
+	asJSON  = "json"
+)
+
+// run calls f with a client and turns its error into one for people.
+func (c *connection) run(cmd *cobra.Command, f func(ctx context.Context, api *client.Client) error) (err error) {
+	if c.output != "" && c.output != asTable && c.output != asJSON {
+		return fmt.Errorf("--output must be %s or %s", asTable, asJSON)
+	}
+	api, err := client.New(client.Config{Target: c.server, UserAgent: buildinfo.Get().UserAgent("chartcache-cli")})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, api.Close()) }()
+	ctx := cmd.Context()
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
+	return explain(f(ctx, api), c.server)
+}
+
+// explain says what a failed call means, and what helps.
+func explain(err error, server string) error {
+	var e *client.Error
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case client.IsUnreachable(err):
+		return fmt.Errorf("no chartcache answers at %s (give its address by --server): %w", server, err)
+	case e.RetryAfter > 0:
+		return fmt.Errorf("%w (try again in %s)", err, e.RetryAfter.Round(time.Second))
+	default:
+		return err
+	}
+}
+
+// sourceOf reads the argument that names a repository: NAMESPACE/NAME or a URL.
+func sourceOf(argument string) (client.Source, error) {
+	if u, err := url.Parse(argument); err == nil && u.Scheme != "" && u.Host != "" {
+		return client.ByURL(argument), nil
+	}
+	namespace, name, ok := strings.Cut(argument, "/")
+	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return client.Source{}, fmt.Errorf("a repository is NAMESPACE/NAME, or a URL that begins with https://, http:// or oci://; not %q", argument)
+	}
+	return client.Named(namespace, name), nil
+}
+
+// chartRequest reads the arguments REPOSITORY CHART [VERSION].
+func chartRequest(args []string, digest string) (client.ChartRequest, error) {
+	source, err := sourceOf(args[0])
+	if err != nil {
+		return client.ChartRequest{}, err
+	}
+	request := client.ChartRequest{Source: source, Chart: args[1], Digest: digest}
+	if len(args) > 2 {
+		request.Version = args[2]
+	}
+	return request, nil
+}
+
+// note tells people something that is no part of the answer.
+func note(w io.Writer, format string, args ...any) {
+	_, _ = fmt.Fprintf(w, format+"\n", args...)
+}
+
+// noteStale warns that an answer may be out of date.
+func noteStale(cmd *cobra.Command, stale bool) {
+	if stale {
+		note(cmd.ErrOrStderr(), "The last sync of the repository failed, so there may be more by now; \"chartcache repositories\" says why.")
+	}
+}
