@@ -57,8 +57,14 @@ func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
 	return err
 }
 
-// beginOf returns the first byte that says something; 0 when there is none.
+// beginOf takes a byte order mark and returns the first byte behind it that says something; 0 when there is none.
 func beginOf(r *bufio.Reader) (byte, error) {
+	const mark = "\ufeff"
+	if text, err := r.Peek(len(mark)); err == nil && string(text) == mark {
+		if _, err := r.Discard(len(mark)); err != nil {
+			return 0, err
+		}
+	}
 	for n := 1; ; n++ {
 		text, err := r.Peek(n)
 		if len(text) < n || n == r.Size() {
@@ -67,7 +73,7 @@ func beginOf(r *bufio.Reader) (byte, error) {
 			}
 			return 0, err
 		}
-		if !strings.ContainsRune(" \t\r\n\ufeff\u00ef\u00bb\u00bf", rune(text[n-1])) {
+		if strings.IndexByte(" \t\r\n", text[n-1]) < 0 {
 			return text[n-1], nil
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"sync"
 )
 
@@ -244,7 +245,7 @@ func indentOf(line []byte) int {
 }
 
 func isBlank(content []byte) bool {
-	return len(content) == 0 || content[0] == '\n' || content[0] == '\r' && len(bytes.TrimSpace(content)) == 0
+	return len(content) == 0 || content[0] <= ' ' && len(bytes.TrimSpace(content)) == 0
 }
 
 // isItem says whether a line begins an item of a list.
@@ -256,8 +257,9 @@ func isDocumentMark(content []byte) bool {
 	return bytes.HasPrefix(content, []byte("---")) || bytes.HasPrefix(content, []byte("..."))
 }
 
-// isEntries says whether a line is the key of the charts, with nothing behind it.
+// entriesLine is the key of the charts, with nothing behind it.
+var entriesLine = regexp.MustCompile(`^(?:entries|"entries"|'entries'):(?:[ \r]*| +#.*)\n?$`)
+
 func isEntries(content []byte) bool {
-	rest, ok := bytes.CutPrefix(content, []byte("entries:"))
-	return ok && len(bytes.TrimSpace(rest)) == 0
+	return (content[0] == 'e' || content[0] == '"' || content[0] == '\'') && entriesLine.Match(content)
 }

@@ -95,6 +95,8 @@ func TestASmallIndexIsReadWholeWhereItIsNotLaidOutChartByChart(t *testing.T) {
 		"a quotation over charts":          "apiVersion: v1\nentries:\n  b:\n  - name: b\n    version: 1.0.0\n  a:\n  - name: a\n    version: 1.0.0\n    home: \"open\n  c:\n  - name: c\"\n",
 		"brackets":                         "{apiVersion: v1, entries: {a: [{name: a, version: 1.0.0}], b: [{name: b, version: 1.0.0}]}}",
 		"brackets behind entries":          "apiVersion: v1\nentries: {a: [{name: a, version: 1.0.0}], b: [{name: b, version: 1.0.0}]}\n",
+		"a byte order mark":                "\ufeffapiVersion: v1\nentries:\n  a:\n  - {name: a, version: 1.0.0}\n  b:\n  - {name: b, version: 1.0.0}\n",
+		"a byte order mark before JSON":    "\ufeff{\"apiVersion\":\"v1\",\"entries\":{\"a\":[{\"name\":\"a\",\"version\":\"1.0.0\"}],\"b\":[{\"name\":\"b\",\"version\":\"1.0.0\"}]}}",
 		"a document that begins as marked": "%YAML 1.1\n---\napiVersion: v1\nentries:\n  a:\n  - {name: a, version: 1.0.0}\n  b:\n  - {name: b, version: 1.0.0}\n...\nno index: [\n",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,6 +106,21 @@ func TestASmallIndexIsReadWholeWhereItIsNotLaidOutChartByChart(t *testing.T) {
 			assert.Equal(t, []string{"a", "b"}, charts)
 			assert.Equal(t, []string{"1.0.0"}, versionsOf(t, r, "a"))
 			assert.Zero(t, r.Stats().Rejected)
+		})
+	}
+}
+
+func TestWhatIsBetweenChartsDoesNotKeepALargeIndexFromBeingRead(t *testing.T) {
+	large := section("large", wholeBytes/500)
+	for name, text := range map[string]string{
+		"a comment behind entries": "apiVersion: v1\nentries: # of all\n" + large,
+		"quoted keys":              "\"apiVersion\": v1\n'entries':\n" + large,
+		"lines with a tab":         "apiVersion: v1\nentries:\n\t\n" + large + "\t \n" + section("b", 1),
+		"a byte order mark":        "\ufeffentries:\n" + large + "apiVersion: v1\n",
+		"comments":                 "# one\nentries:\n# two\n" + large + "# three\n  # four\n" + section("b", 1) + "# five\napiVersion: v1\n# six\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Len(t, versionsOf(t, fromHelm(t, text), "large"), wholeBytes/500)
 		})
 	}
 }
