@@ -115,7 +115,6 @@ func TestWhatIsBetweenChartsDoesNotKeepALargeIndexFromBeingRead(t *testing.T) {
 	for name, text := range map[string]string{
 		"a comment behind entries": "apiVersion: v1\nentries: # of all\n" + large,
 		"quoted keys":              "\"apiVersion\": v1\n'entries':\n" + large,
-		"lines with a tab":         "apiVersion: v1\nentries:\n\t\n" + large + "\t \n" + section("b", 1),
 		"a byte order mark":        "\ufeffentries:\n" + large + "apiVersion: v1\n",
 		"comments":                 "# one\nentries:\n# two\n" + large + "# three\n  # four\n" + section("b", 1) + "# five\napiVersion: v1\n# six\n",
 	} {
