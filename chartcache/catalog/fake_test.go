@@ -78,7 +78,7 @@ type fakeRepository struct {
 	// catalogue makes a registry list charts that were not asked for.
 	catalogue bool
 
-	lists, versionCalls, describes, fetches int
+	lists, versionCalls, describes, heads, fetches int
 }
 
 func (r *fakeRepository) set(change func()) {
@@ -196,6 +196,22 @@ func (r *fakeRepository) Describe(ctx context.Context, c upstream.Chart) (digest
 		return "", "", time.Time{}, cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "no manifest")
 	}
 	return digestOf(data), manifestOf(data), time.Time{}, nil
+}
+
+func (r *fakeRepository) ManifestDigest(ctx context.Context, c upstream.Chart) (string, error) {
+	if !r.oci {
+		return "", nil
+	}
+	if err := r.enter(ctx, &r.heads); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data, ok := r.charts[c.Name][c.Version]
+	if !ok {
+		return "", cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "no manifest")
+	}
+	return manifestOf(data), nil
 }
 
 func (r *fakeRepository) Fetch(ctx context.Context, c upstream.Chart) (upstream.Download, error) {

@@ -21,6 +21,8 @@ const (
 	DefaultTags = 10_000
 	// DefaultRedirects is what net/http follows.
 	DefaultRedirects = 10
+	// DefaultHostRate is below what public registries allow a client without credentials, and lists 500 charts in ten seconds.
+	DefaultHostRate = 50
 )
 
 // Names of the flags that set Limits, without dashes. Errors name them, so the process that owns the flags must use
@@ -30,6 +32,7 @@ const (
 	FlagChartBytes = "max-chart-bytes"
 	FlagTags       = "max-tags"
 	FlagRedirects  = "max-redirects"
+	FlagHostRate   = "max-host-requests-per-second"
 )
 
 const defaultUserAgent = "helm-operator-chartcache"
@@ -44,6 +47,9 @@ type Limits struct {
 	Tags int
 	// Redirects bounds the redirects of one request; default 10.
 	Redirects int
+	// HostRate bounds the requests per second to one host, of all repositories of a Pool together; default 50. Twice as many
+	// may come at once.
+	HostRate int
 }
 
 // Credentials prove to upstream who we are. The zero value is anonymous.
@@ -77,6 +83,9 @@ type Config struct {
 	Now func() time.Time
 	// UserAgent of every request; default "helm-operator-chartcache".
 	UserAgent string
+
+	// tokens are those of the pool.
+	tokens *tokens
 }
 
 // New returns the repository that cfg describes, without talking to it. It fails with CONFIGURATION_INVALID, or with
@@ -97,7 +106,7 @@ func New(cfg Config) (Upstream, error) {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if c.Limits.IndexBytes < 0 || c.Limits.ChartBytes < 0 || c.Limits.Tags < 0 || c.Limits.Redirects < 0 {
+	if c.Limits.IndexBytes < 0 || c.Limits.ChartBytes < 0 || c.Limits.Tags < 0 || c.Limits.Redirects < 0 || c.Limits.HostRate < 0 {
 		return c, invalid("a limit on what is read from upstream is negative")
 	}
 	if c.Limits.IndexBytes == 0 {
@@ -111,6 +120,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Limits.Redirects == 0 {
 		c.Limits.Redirects = DefaultRedirects
+	}
+	if c.Limits.HostRate == 0 {
+		c.Limits.HostRate = DefaultHostRate
+	}
+	if c.tokens == nil {
+		c.tokens = newTokens()
 	}
 	if c.Transport == nil {
 		c.Transport = NewTransport

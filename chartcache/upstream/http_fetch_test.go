@@ -141,6 +141,10 @@ func TestAnHTTPRepositoryCannotBeAskedForOneChart(t *testing.T) {
 	assert.Equal(t, "abc", digest)
 	assert.Empty(t, manifest)
 	assert.Zero(t, created)
+
+	manifest, err = u.ManifestDigest(t.Context(), Chart{Name: "demo", Version: "1.0.0", Digest: "abc"})
+	require.NoError(t, err)
+	assert.Empty(t, manifest)
 }
 
 func TestAnHTTPIndexMayPlaceChartsInARegistry(t *testing.T) {

@@ -77,9 +77,7 @@ func (t rateLimits) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	limited := resp.StatusCode == http.StatusTooManyRequests ||
-		resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != ""
-	if !limited {
+	if !limited(resp) {
 		return resp, nil
 	}
 	_ = resp.Body.Close()

@@ -4,15 +4,20 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
+	"oras.land/oras-go/v2/errdef"
 	ociref "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -46,7 +51,7 @@ func (r *ociRepository) newClient(t *tls.Config, host string) *auth.Client {
 		},
 		Header:     http.Header{"User-Agent": {r.cfg.UserAgent}},
 		Credential: auth.StaticCredential(host, credentials),
-		Cache:      auth.NewCache(),
+		Cache:      r.cfg.tokens.of(host, r.cfg.Credentials, r.cfg.Now()),
 		ClientID:   r.cfg.UserAgent,
 	}
 }
@@ -58,6 +63,61 @@ func (r *ociRepository) Describe(ctx context.Context, c Chart) (string, string, 
 		return "", "", time.Time{}, err
 	}
 	return m.chart.Digest.String(), m.digest, m.created, nil
+}
+
+// ManifestDigest asks for the header of a manifest. A registry whose answer does not tell the digest is asked for the
+// manifest itself.
+func (r *ociRepository) ManifestDigest(ctx context.Context, c Chart) (string, error) {
+	c.ManifestDigest = ""
+	repo, reference, err := r.locate(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	desc, err := repo.Manifests().Resolve(ctx, reference)
+	if err == nil {
+		return desc.Digest.String(), nil
+	}
+	if !headUnusable(err) {
+		return "", r.registryError(ctx, err, r.cannotRead("manifest", c))
+	}
+	m, err := r.manifest(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	return m.digest, nil
+}
+
+// headUnusable says whether err means that a registry did answer a HEAD request, but without the headers that oras needs
+// (an error without a type), or that it knows no such request.
+func headUnusable(err error) bool {
+	if answer, ok := errors.AsType[*errcode.ErrorResponse](err); ok {
+		return answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusNotImplemented
+	}
+	_, failed := errors.AsType[*url.Error](err)
+	_, known := errors.AsType[*cacheerr.Error](err)
+	return !failed && !known && !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, auth.ErrBasicCredentialNotFound)
+}
+
+// ManifestDigest asks for the manifest's headers, and for all of it where they do not tell its digest.
+func (r *ociRepository) ManifestDigest(ctx context.Context, c Chart) (string, error) {
+	repo, reference, err := r.reference(ctx, Chart{Name: c.Name, Version: c.Version})
+	if err != nil {
+		return "", err
+	}
+	desc, err := repo.Manifests().Resolve(ctx, reference)
+	if err == nil {
+		return desc.Digest.String(), nil
+	}
+	_, answered := errors.AsType[*errcode.ErrorResponse](err)
+	if classified := r.registryError(ctx, err, r.cannotRead("manifest", c)); answered || ctx.Err() != nil ||
+		cacheerr.ReasonOf(classified) != chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED {
+		return "", classified
+	}
+	m, err := r.manifest(ctx, Chart{Name: c.Name, Version: c.Version})
+	if err != nil {
+		return "", err
+	}
+	return m.digest, nil
 }
 
 // Fetch reads the manifest and the provenance of a chart version and opens its tarball.
@@ -105,19 +165,11 @@ func (r *ociRepository) provenance(ctx context.Context, m *chartManifest, c Char
 
 // manifest reads the manifest that the version's tag, or the pin, names.
 func (r *ociRepository) manifest(ctx context.Context, c Chart) (*chartManifest, error) {
-	repo, ok := r.repository(ctx, c.Name)
-	if !ok {
-		return nil, r.noChart(c.Name)
+	repo, reference, err := r.locate(ctx, c)
+	if err != nil {
+		return nil, err
 	}
 	what := r.cannotRead("manifest", c)
-	reference := tagOf(c.Version)
-	if c.ManifestDigest != "" {
-		reference = c.ManifestDigest
-	}
-	if (ociref.Reference{Reference: reference}).ValidateReference() != nil || reference == "" {
-		return nil, cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND,
-			"%s: a registry cannot have a version of this name", what)
-	}
 	desc, stream, err := repo.Manifests().FetchReference(ctx, reference)
 	if err != nil {
 		return nil, r.registryError(ctx, err, what)
@@ -139,6 +191,40 @@ func (r *ociRepository) manifest(ctx context.Context, c Chart) (*chartManifest, 
 	}
 	m.repo, m.digest = repo, desc.Digest.String()
 	return m, nil
+}
+
+// locate returns where the manifest of a chart version is: its tag, or the digest that pins it.
+func (r *ociRepository) locate(ctx context.Context, c Chart) (repo ociref.Repository, reference string, err error) {
+	repo, ok := r.repository(ctx, c.Name)
+	if !ok {
+		return nil, "", r.noChart(c.Name)
+	}
+	reference = tagOf(c.Version)
+	if c.ManifestDigest != "" {
+		reference = c.ManifestDigest
+	}
+	if (ociref.Reference{Reference: reference}).ValidateReference() != nil || reference == "" {
+		return nil, "", cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND,
+			"%s: a registry cannot have a version of this name", r.cannotRead("manifest", c))
+	}
+	return repo, reference, nil
+}
+
+// reference returns where a registry has a chart version.
+func (r *ociRepository) reference(ctx context.Context, c Chart) (repo ociref.Repository, reference string, err error) {
+	repo, ok := r.repository(ctx, c.Name)
+	if !ok {
+		return nil, "", r.noChart(c.Name)
+	}
+	reference = tagOf(c.Version)
+	if c.ManifestDigest != "" {
+		reference = c.ManifestDigest
+	}
+	if (ociref.Reference{Reference: reference}).ValidateReference() != nil || reference == "" {
+		return nil, "", cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND,
+			"%s: a registry cannot have a version of this name", r.cannotRead("manifest", c))
+	}
+	return repo, reference, nil
 }
 
 // parseManifest checks that a manifest is that of a Helm chart: Helm's config, one chart layer with a sha256 digest, and

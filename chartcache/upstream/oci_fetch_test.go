@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -43,6 +44,81 @@ func TestDescribeAndFetch(t *testing.T) {
 	d, err = u.Fetch(t.Context(), Chart{Name: "demo", Version: "1.0.0+x", ManifestDigest: manifestDigest})
 	require.NoError(t, err)
 	assert.Equal(t, "the demo chart", readAll(t, d.Body), "a pin does not follow the tag")
+}
+
+func TestTheDigestOfAManifestCostsOneRequestWithoutABody(t *testing.T) {
+	r := newRegistry(t)
+	before := r.push(t, "charts/demo", "1.0.0_x", chartOf("demo"))
+	after := r.push(t, "charts/demo", "1.0.0_x", chartOf("the tag moved"))
+	u := ociUpstream(t, r, "/charts", nil)
+	digest, err := u.ManifestDigest(t.Context(), Chart{Name: "demo", Version: "1.0.0+x", ManifestDigest: before})
+	require.NoError(t, err)
+	assert.Equal(t, after, digest, "the tag counts, not the pin")
+	assert.Equal(t, []string{"HEAD /v2/charts/demo/manifests/1.0.0_x"}, r.requests)
+}
+
+func TestARegistryThatCannotAnswerHEADIsAskedForTheManifest(t *testing.T) {
+	tests := []struct {
+		name string
+		head http.HandlerFunc
+	}{
+		{"no digest", status(200, "Content-Type", mediaTypeManifest)},
+		{"no content type", status(200, "Content-Type", "", "Docker-Content-Digest", digestOf([]byte("x")))},
+		{"a malformed digest", status(200, "Content-Type", mediaTypeManifest, "Docker-Content-Digest", "s3cret")},
+		{"a method that is not allowed", status(405)},
+		{"a method that is not implemented", status(501)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRegistry(t)
+			want := r.push(t, "demo", "1.0.0", chartOf("demo"))
+			r.intercept = func(w http.ResponseWriter, req *http.Request) bool {
+				if req.Method != http.MethodHead {
+					return false
+				}
+				tt.head(w, req)
+				return true
+			}
+			digest, err := ociUpstream(t, r, "", nil).ManifestDigest(t.Context(), Chart{Name: "demo", Version: "1.0.0"})
+			require.NoError(t, err)
+			assert.Equal(t, want, digest)
+			assert.Equal(t, 1, r.count("GET "))
+		})
+	}
+}
+
+func TestManifestDigestClassifiesFaults(t *testing.T) {
+	tests := []struct {
+		name, chart, version string
+		handler              http.HandlerFunc
+		reason               chartcachev1.ErrorReason
+	}{
+		{name: "no such version", version: "2.0.0", reason: notFound},
+		{name: "no such chart", chart: "missing", reason: notFound},
+		{name: "a name that no chart has", chart: "UPPER", reason: chartNotFound},
+		{name: "a version that cannot be a tag", version: "1.0.0/../x", reason: notFound},
+		{name: "refused", handler: status(403), reason: unauthorized},
+		{name: "credentials are wanted", handler: status(401, "WWW-Authenticate", `Basic realm="x"`), reason: unauthorized},
+		{name: "limited", handler: status(429, "Retry-After", "3"), reason: rateLimited},
+		{name: "broken", handler: status(500), reason: failed},
+		{name: "a connection that breaks off", handler: reset, reason: unreachableReason},
+		{name: "a redirect that loops", handler: func(w http.ResponseWriter, req *http.Request) {
+			http.Redirect(w, req, req.URL.Path+"?s3cret", http.StatusTemporaryRedirect)
+		}, reason: tooLargeReason},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRegistry(t)
+			r.push(t, "demo", "1.0.0", chartOf("demo"))
+			if tt.handler != nil {
+				r.intercept = func(w http.ResponseWriter, req *http.Request) bool { tt.handler(w, req); return true }
+			}
+			_, err := ociUpstream(t, r, "", nil).ManifestDigest(t.Context(),
+				Chart{Name: cmp.Or(tt.chart, "demo"), Version: cmp.Or(tt.version, "1.0.0")})
+			assertReason(t, tt.reason, err, "")
+			assert.Zero(t, r.count("GET /v2/demo"), "asking again would not help")
+		})
+	}
 }
 
 func TestFetchRefusesWhatIsNotAChart(t *testing.T) {

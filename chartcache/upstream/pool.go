@@ -1,21 +1,26 @@
 package upstream
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/binary"
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // poolTransports bounds how many TLS identities keep connections; repositories rarely have more than a few.
 const poolTransports = 32
 
 // Pool makes repositories that share one transport, and so its idle connections, per TLS identity: the CA, the client
-// certificate and whether certificates are verified. Its methods may be called concurrently.
+// certificate and whether certificates are verified. They also share the pace at which hosts are asked (Limits.HostRate), what
+// hosts asked for by Retry-After, and the tokens of registries for equal credentials. Its methods may be called concurrently.
 type Pool struct {
-	make func(*tls.Config) http.RoundTripper
+	make   func(*tls.Config) http.RoundTripper
+	hosts  *hosts
+	tokens *tokens
 
 	// mu guards recent. It is never held while talking to upstream.
 	mu sync.Mutex
@@ -34,14 +39,21 @@ func NewPool(transport func(*tls.Config) http.RoundTripper) *Pool {
 	if transport == nil {
 		transport = NewTransport
 	}
-	return &Pool{make: transport}
+	return &Pool{make: transport, hosts: newHosts(), tokens: newTokens()}
 }
 
-// New is the function New with a transport of the pool; a cfg.Transport that is set wins.
+// New is the function New with a transport and the tokens of the pool; a cfg.Transport that is set wins, and is not paced.
 func (p *Pool) New(cfg Config) (Upstream, error) {
+	cfg.tokens = p.tokens
 	if cfg.Transport == nil {
 		identity := tlsIdentity(cfg.Credentials)
-		cfg.Transport = func(t *tls.Config) http.RoundTripper { return p.transport(identity, t) }
+		perSecond, now := cmp.Or(cfg.Limits.HostRate, DefaultHostRate), cfg.Now
+		if now == nil {
+			now = time.Now
+		}
+		cfg.Transport = func(t *tls.Config) http.RoundTripper {
+			return &paced{next: p.transport(identity, t), hosts: p.hosts, perSecond: perSecond, now: now}
+		}
 	}
 	return New(cfg)
 }
