@@ -112,17 +112,23 @@ func (c *Catalog) discover(ctx context.Context, v *view, chart string) (found bo
 		if err != nil && cacheerr.ReasonOf(err) != chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND {
 			return explain(ctx, err)
 		}
-		// Noted last: who comes before that joins this work, and who comes after it sees what it brought.
-		defer c.noteAsked(r, chart)
-		if err != nil {
-			return nil // it is not there, which is no failure
+		if err == nil { // else it is not there, which is no failure
+			err = c.edit(r, place, func(e *edit) error {
+				var err error
+				work.changed, err = e.addChart(chart, versions)
+				return err
+			})
+			if err != nil {
+				return err
+			}
 		}
-		return c.edit(r, place, func(e *edit) error {
-			var err error
-			work.changed, err = e.addChart(chart, versions)
-			return err
-		})
+		// Noted last: who comes before that joins this work, and who comes after it sees what it brought.
+		c.noteAsked(r, chart)
+		return nil
 	})
+	if errors.Is(err, index.ErrCorrupt) {
+		return false, v.readFailed(err) // the other charts could not be kept
+	}
 	if err != nil {
 		return false, r.unedited(err)
 	}
