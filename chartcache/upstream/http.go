@@ -95,9 +95,6 @@ func (r *httpRepository) Describe(_ context.Context, c Chart) (string, string, t
 // ManifestDigest returns "": an index names no manifests.
 func (r *httpRepository) ManifestDigest(context.Context, Chart) (string, error) { return "", nil }
 
-// ManifestDigest returns none: HTTP repositories have no manifests.
-func (r *httpRepository) ManifestDigest(context.Context, Chart) (string, error) { return "", nil }
-
 // Fetch opens the first URL of c that answers with a body.
 func (r *httpRepository) Fetch(ctx context.Context, c Chart) (Download, error) {
 	what := "cannot read the tarball of " + c.Name + " " + c.Version + " of " + displayURL(r.base)

@@ -17,7 +17,6 @@ import (
 	ociref "oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -98,28 +97,6 @@ func headUnusable(err error) bool {
 	return !failed && !known && !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, auth.ErrBasicCredentialNotFound)
 }
 
-// ManifestDigest asks for the manifest's headers, and for all of it where they do not tell its digest.
-func (r *ociRepository) ManifestDigest(ctx context.Context, c Chart) (string, error) {
-	repo, reference, err := r.reference(ctx, Chart{Name: c.Name, Version: c.Version})
-	if err != nil {
-		return "", err
-	}
-	desc, err := repo.Manifests().Resolve(ctx, reference)
-	if err == nil {
-		return desc.Digest.String(), nil
-	}
-	_, answered := errors.AsType[*errcode.ErrorResponse](err)
-	if classified := r.registryError(ctx, err, r.cannotRead("manifest", c)); answered || ctx.Err() != nil ||
-		cacheerr.ReasonOf(classified) != chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED {
-		return "", classified
-	}
-	m, err := r.manifest(ctx, Chart{Name: c.Name, Version: c.Version})
-	if err != nil {
-		return "", err
-	}
-	return m.digest, nil
-}
-
 // Fetch reads the manifest and the provenance of a chart version and opens its tarball.
 func (r *ociRepository) Fetch(ctx context.Context, c Chart) (Download, error) {
 	m, err := r.manifest(ctx, c)
@@ -195,23 +172,6 @@ func (r *ociRepository) manifest(ctx context.Context, c Chart) (*chartManifest, 
 
 // locate returns where the manifest of a chart version is: its tag, or the digest that pins it.
 func (r *ociRepository) locate(ctx context.Context, c Chart) (repo ociref.Repository, reference string, err error) {
-	repo, ok := r.repository(ctx, c.Name)
-	if !ok {
-		return nil, "", r.noChart(c.Name)
-	}
-	reference = tagOf(c.Version)
-	if c.ManifestDigest != "" {
-		reference = c.ManifestDigest
-	}
-	if (ociref.Reference{Reference: reference}).ValidateReference() != nil || reference == "" {
-		return nil, "", cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND,
-			"%s: a registry cannot have a version of this name", r.cannotRead("manifest", c))
-	}
-	return repo, reference, nil
-}
-
-// reference returns where a registry has a chart version.
-func (r *ociRepository) reference(ctx context.Context, c Chart) (repo ociref.Repository, reference string, err error) {
 	repo, ok := r.repository(ctx, c.Name)
 	if !ok {
 		return nil, "", r.noChart(c.Name)

@@ -84,9 +84,6 @@ type Upstream interface {
 	// ManifestDigest returns the digest of the manifest that the tag of c.Version names now, whatever c.ManifestDigest
 	// says, by one request without a body. It tells whether Describe would return anything new. HTTP returns "".
 	ManifestDigest(ctx context.Context, c Chart) (string, error)
-	// ManifestDigest returns the digest of the manifest that the tag of an OCI chart version names now, by one HEAD request. A
-	// pin is not looked at. HTTP returns an empty one.
-	ManifestDigest(ctx context.Context, c Chart) (string, error)
 	// Fetch opens the tarball; where there are several URLs, it tries the next one when one fails. The body is not
 	// verified.
 	Fetch(ctx context.Context, c Chart) (Download, error)
