@@ -78,11 +78,12 @@ func TestTheTableOfASmallIndex(t *testing.T) {
 		}
 	}
 	assert.Equal(t, map[string]string{
-		"canonical index, 3 charts x 4 versions, 0 MB: entries": "12, each the same as Helm's",
-		"same index, one chart changed: entries":                "13, each the same as Helm's",
-		"same content as JSON: entries":                         "12, each the same as Helm's",
-		"same content in a non-canonical layout: entries":       "12, each the same as Helm's",
-		"real index large, 0.0 MB: entries":                     "13, each the same as Helm's",
+		"canonical index, 3 charts x 4 versions, 0 MB: entries":          "12, each the same as Helm's",
+		"same index, one chart changed: entries":                         "13, each the same as Helm's",
+		"same content as JSON: entries":                                  "12, each the same as Helm's",
+		"same content in flow style, which needs a YAML parser: entries": "12, each the same as Helm's",
+		"same content as another tool lays it out: entries":              "12, each the same as Helm's",
+		"real index large, 0.0 MB: entries":                              "13, each the same as Helm's",
 	}, entries)
 	assert.FileExists(t, filepath.Join(b.profiles, "canonical-build.cpu.pprof"))
 	assert.FileExists(t, filepath.Join(b.profiles, "changed-rebuild.allocs.pprof"))

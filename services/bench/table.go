@@ -56,6 +56,11 @@ func (t *table) faster(what string, baseline, ours runs, wanted float64) {
 	t.add(row{what: what, baseline: baseline.time(), ours: ours.time(), ratio: fmt.Sprintf("%.1fx", ratio), wanted: text}, ratio >= wanted)
 }
 
+// compare adds a row that shows two times beside each other.
+func (t *table) compare(what string, baseline, ours runs) {
+	t.inform(row{what: what, baseline: baseline.time(), ours: ours.time(), ratio: fmt.Sprintf("%.1fx", baseline.best().Seconds()/ours.best().Seconds())})
+}
+
 // smaller adds a row that wants the peak of the memory of ours to be below a number of bytes.
 func (t *table) smaller(what string, baseline, ours runs, limit int64) {
 	t.add(row{

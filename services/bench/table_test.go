@@ -69,6 +69,10 @@ func TestARowSaysWhetherItsFigureIsReached(t *testing.T) {
 			func(t *table) { t.below("idle", "", 151*megabyte, 150*megabyte, "") },
 			"| idle |  | 151 MB |  | <= 150 MB | **no** |",
 		},
+		"beside each other": {
+			func(t *table) { t.compare("build", took(200), took(100)) },
+			"| build | 200 ms (median 200 ms, CPU 400 ms) | 100 ms (median 100 ms, CPU 200 ms) | 2.0x |  |  |",
+		},
 		"for information": {
 			func(t *table) { t.inform(row{what: "a|b", ours: "1"}) },
 			`| a\|b |  | 1 |  |  |  |`,

@@ -28,12 +28,13 @@ func TestARebuildGivesTheSameAsABuild(t *testing.T) {
 		{"nothing"},
 		{"build", at("one.yaml"), at("one")},
 		{"build", at("two.yaml"), at("cold")},
+		{"build-again", at("two.yaml"), at("again")},
 		{"rebuild", at("two.yaml"), at("warm"), at("one")},
 	} {
 		require.Zero(t, measured.Main(args, tasks(), io.Discard, os.Stderr), args)
 	}
 	revisions := map[string]bool{}
-	for _, name := range []string{"cold", "warm"} {
+	for _, name := range []string{"cold", "again", "warm"} {
 		r, err := index.Open(at(name))
 		require.NoError(t, err)
 		revisions[r.Revision()] = true

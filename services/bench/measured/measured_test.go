@@ -66,6 +66,30 @@ func TestWhatCannotBeMeasuredIsAnError(t *testing.T) {
 	}
 }
 
+func TestAgainMeasuresWhatWasDoneBefore(t *testing.T) {
+	var setUps, works int
+	counted := Task{Arguments: 1, SetUp: func([]string) (Work, error) {
+		setUps++
+		return func() (int64, error) { works++; return int64(works), nil }, nil
+	}}
+	var out, errs bytes.Buffer
+	require.Zero(t, Main([]string{"again", "x"}, map[string]Task{"again": Again(counted)}, &out, &errs), errs.String())
+	var r Result
+	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
+	assert.Equal(t, int64(warmUp+1), r.Entries, "the last one is measured")
+	assert.Equal(t, works, setUps)
+
+	failing := func() (int64, error) { return 0, errors.New("disk full") }
+	for want, tasks := range map[string]map[string]Task{
+		"no such file": taskThat(nil, errors.New("no such file")),
+		"disk full":    taskThat(failing, nil),
+	} {
+		errs.Reset()
+		assert.Equal(t, 1, Main([]string{"again", "x"}, map[string]Task{"again": Again(tasks["work"])}, &out, &errs))
+		assert.Contains(t, errs.String(), want)
+	}
+}
+
 func TestProfilesAreWrittenWhenAskedFor(t *testing.T) {
 	prefix := filepath.Join(t.TempDir(), "work")
 	t.Setenv(ProfilesVariable, prefix)
