@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -115,7 +114,7 @@ func (p *paced) await(ctx context.Context, name string) error {
 	h := p.hosts.get(name, p.perSecond, now)
 	if wait := h.quiet.Sub(now); wait > 0 {
 		p.hosts.mu.Unlock()
-		return tooOften(wait, "the host asked for fewer requests a moment ago")
+		return tooOften(wait, "%s asked for fewer requests a moment ago", hostName(name))
 	}
 	turn := h.pace.ReserveN(now, 1)
 	wait := turn.DelayFrom(now)
@@ -125,7 +124,7 @@ func (p *paced) await(ctx context.Context, name string) error {
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 		turn.CancelAt(now)
-		return tooOften(wait, fmt.Sprintf("the host is asked more than %d times a second (limit --%s)", p.perSecond, FlagHostRate))
+		return tooOften(wait, "%s would be asked more than %d times a second (limit --%s)", hostName(name), p.perSecond, FlagHostRate)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -138,8 +137,16 @@ func (p *paced) await(ctx context.Context, name string) error {
 	}
 }
 
-func tooOften(wait time.Duration, why string) error {
-	e := cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED, "%s", why)
+// hostName is a host as it may be shown; an index can name what is none.
+func hostName(name string) string {
+	if !plainHost.MatchString(name) {
+		return "the host"
+	}
+	return name
+}
+
+func tooOften(wait time.Duration, why string, args ...any) error {
+	e := cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED, why, args...)
 	e.RetryAfter = wait
 	return e
 }

@@ -164,7 +164,6 @@ func TestFetchClassifiesFaults(t *testing.T) {
 	demo.provenance = []byte("signed")
 	manifestDigest := r.push(t, "demo", "1.0.0", demo)
 	layer, prov := digestOf(demo.layer), digestOf(demo.provenance)
-	u := ociUpstream(t, r, "", nil)
 	tests := []struct {
 		name, path, version string
 		handler             http.HandlerFunc
@@ -208,6 +207,7 @@ func TestFetchClassifiesFaults(t *testing.T) {
 				}
 			}
 			r.mu.Unlock()
+			u := ociUpstream(t, r, "", nil) // a host that asked for fewer requests is left alone
 			_, err := u.Fetch(t.Context(), Chart{Name: "demo", Version: version})
 			assertReason(t, tt.reason, err, "")
 		})

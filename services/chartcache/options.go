@@ -46,6 +46,7 @@ type options struct {
 	files               int
 	tags                int
 	redirects           int
+	hostRate            int
 
 	logging logging.Options
 }
@@ -95,12 +96,13 @@ func (o *options) addLimits(set *pflag.FlagSet) {
 	set.IntVar(&o.files, blob.FlagFiles, 10_000, "Largest number of files in a chart.")
 	set.IntVar(&o.tags, upstream.FlagTags, upstream.DefaultTags, "Largest number of tags of one chart of a registry, and of charts of one catalogue.")
 	set.IntVar(&o.redirects, upstream.FlagRedirects, upstream.DefaultRedirects, "Largest number of redirects of one request.")
+	set.IntVar(&o.hostRate, upstream.FlagHostRate, upstream.DefaultHostRate, "Largest number of requests per second to one host, of all repositories together; twice as many may come at once.")
 }
 
 // limits returns the bounds for the catalog.
 func (o *options) limits() catalog.Limits {
 	return catalog.Limits{
-		Upstream:  upstream.Limits{IndexBytes: int64(o.indexBytes), ChartBytes: int64(o.chartBytes), Tags: o.tags, Redirects: o.redirects},
+		Upstream:  upstream.Limits{IndexBytes: int64(o.indexBytes), ChartBytes: int64(o.chartBytes), Tags: o.tags, Redirects: o.redirects, HostRate: o.hostRate},
 		Chart:     blob.ChartLimits{UnpackedBytes: int64(o.unpackedBytes), FileBytes: int64(o.fileBytes), Files: o.files},
 		Syncs:     o.syncConcurrency,
 		Downloads: o.downloadConcurrency,
@@ -133,6 +135,7 @@ func (o *options) check() error {
 		{upstream.FlagChartBytes, int64(o.chartBytes)},
 		{upstream.FlagTags, int64(o.tags)},
 		{upstream.FlagRedirects, int64(o.redirects)},
+		{upstream.FlagHostRate, int64(o.hostRate)},
 		{blob.FlagStoreBytes, int64(o.storeBytes)},
 		{blob.FlagUnpackedBytes, int64(o.unpackedBytes)},
 		{blob.FlagFileBytes, int64(o.fileBytes)},
