@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -162,4 +163,35 @@ func FuzzChartEntries(f *testing.F) {
 		}
 		assert.NotContains(t, m.Name, "/")
 	})
+}
+
+// countedReader counts what is read.
+type countedReader struct {
+	r io.Reader
+	n int64
+}
+
+func (c *countedReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func TestATarballOfAHundredThousandEntriesIsRefusedAtItsTenThousandth(t *testing.T) {
+	// Members of gzip follow each other: one of a thousand entries, without the end of the archive, a hundred times.
+	var entries, data bytes.Buffer
+	w := tar.NewWriter(&entries)
+	for i := range 1000 {
+		require.NoError(t, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("demo/templates/%d.yaml", i), Mode: 0o644}))
+	}
+	member := gzipped(t, entries.String())
+	for range 100 {
+		data.Write(member)
+	}
+	source := &countedReader{r: &data}
+	size := int64(data.Len())
+	_, err := InspectChart(source, ChartLimits{})
+	require.ErrorContains(t, err, "10000 files (limit --max-chart-files)")
+	assert.Equal(t, tooLargeReason, cacheerr.ReasonOf(err))
+	assert.Less(t, source.n, size/5, "the rest is not read")
 }

@@ -18,7 +18,8 @@ type Catalog struct {
 	store store
 	tasks *tasks
 	// turns and downloads bound what runs at once.
-	turns, downloads chan struct{}
+	turns     *turns
+	downloads chan struct{}
 	// wake makes the schedule look again.
 	wake chan struct{}
 
@@ -46,7 +47,7 @@ func New(cfg Config) (*Catalog, error) {
 	}
 	c := &Catalog{
 		cfg: cfg, store: s, tasks: newTasks(),
-		turns: make(chan struct{}, cfg.Limits.Syncs), downloads: make(chan struct{}, cfg.Limits.Downloads),
+		turns: newTurns(cfg.Limits.Syncs), downloads: make(chan struct{}, cfg.Limits.Downloads),
 		wake:         make(chan struct{}, 1),
 		repositories: map[string]*repository{}, quiet: map[string]time.Time{}, flights: map[string]*flight{},
 		events: newEvents(cfg.Instance),
@@ -107,16 +108,16 @@ func (c *Catalog) add(spec Spec, source Source) *repository {
 	c.repositoryIDs++
 	r.id, r.spec, r.used = c.repositoryIDs, spec, now
 	r.install(folder, found)
-	r.due = now
+	r.dueAt(now, now)
 	switch {
 	case !r.syncs(), r.record.LastCheck.IsZero():
 		r.observe(now)
 	case r.record.ObservedGeneration == spec.Generation:
 		// Goes on where it was. A clock that was set back must not delay it further than an interval.
 		if next := r.record.NextSync; next.Before(now.Add(spec.Interval)) {
-			r.due = next
+			r.dueAt(now, next)
 		} else {
-			r.due = now.Add(spec.Interval)
+			r.dueAt(now, now.Add(spec.Interval))
 		}
 	}
 	c.repositories[source.String()] = r
@@ -156,7 +157,8 @@ func (c *Catalog) change(r *repository, spec Spec) {
 	if !r.syncs() || r.record.LastCheck.IsZero() {
 		r.observe(now)
 	}
-	r.due, r.failures = now, 0
+	r.dueAt(now, now)
+	r.failures = 0
 	c.events.publish(r.source, nil, moved)
 	c.poke()
 }

@@ -32,10 +32,12 @@ const (
 	DefaultSources = 1000
 )
 
-// Smallest values of a Spec: less would be a hot loop, or no sync at all.
+// Bounds of a Spec: less would be a hot loop, or no sync at all; more would let an upstream that sends one byte now and
+// then hold a turn for ever.
 const (
 	leastInterval = 5 * time.Second
 	leastTimeout  = time.Second
+	mostTimeout   = time.Hour
 )
 
 // FlagSources is the name of the flag that sets Limits.Sources, without dashes. The error names it.
@@ -57,7 +59,7 @@ type Limits struct {
 	Upstream upstream.Limits
 	// Chart bounds what a tarball may hold.
 	Chart blob.ChartLimits
-	// Syncs is how many repositories sync at once; default 4.
+	// Syncs is how many repositories sync at once; default 4. Half of them may be at one host.
 	Syncs int
 	// Downloads is how many tarballs are downloaded at once; default 8.
 	Downloads int
@@ -134,7 +136,7 @@ func (s Spec) withDefaults() Spec {
 	setDefault(&s.Interval, DefaultInterval)
 	setDefault(&s.Timeout, DefaultTimeout)
 	s.Interval = max(s.Interval, leastInterval)
-	s.Timeout = max(s.Timeout, leastTimeout)
+	s.Timeout = min(max(s.Timeout, leastTimeout), mostTimeout)
 	return s
 }
 

@@ -17,6 +17,9 @@ import (
 // publication than a decision.
 const guardedCharts = 10
 
+// guardedVersions is the same for versions and nine tenths of them.
+const guardedVersions = 100
+
 // edit is a change of what a repository serves or knows. It is made while the repository's disk lock is held, written, and
 // only then seen by readers, so that a crash at any moment leaves the state before it or the one after.
 type edit struct {
@@ -160,10 +163,14 @@ func (e *edit) forget() error {
 	return nil
 }
 
-// lostMost refuses an index that lost more than half of many charts.
+// lostMost refuses an index that lost more than half of many charts, or nine of ten of many versions. A repository that
+// keeps fewer versions than before rarely drops as many at once.
 func lostMost(before, after *index.Reader) error {
 	if before == nil {
 		return nil
+	}
+	if had, has := before.Stats().Versions, after.Stats().Versions; had >= guardedVersions && 10*has <= had {
+		return lost("versions", had-has, had)
 	}
 	charts, err := before.Charts()
 	if err != nil {
@@ -173,18 +180,22 @@ func lostMost(before, after *index.Reader) error {
 	if err != nil {
 		return fmt.Errorf("list charts: %w", err)
 	}
-	lost := 0
+	gone := 0
 	for _, chart := range charts {
 		if _, listed := slices.BinarySearch(left, chart); !listed {
-			lost++
+			gone++
 		}
 	}
-	if len(charts) < guardedCharts || 2*lost <= len(charts) {
+	if len(charts) < guardedCharts || 2*gone <= len(charts) {
 		return nil
 	}
+	return lost("charts", int64(gone), int64(len(charts)))
+}
+
+func lost(what string, gone, had int64) error {
 	return cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED,
-		"upstream lost %d of %d charts since the last sync, which is taken for a mistake; what was there before stays served. "+
-			"If it is right, delete the repository here and create it again", lost, len(charts))
+		"upstream lost %d of %d %s since the last sync, which is taken for a mistake; what was there before stays served. "+
+			"If it is right, delete the repository here and create it again", gone, had, what)
 }
 
 // write puts the edit on disk. What is learned beside a change of the record can be learned again, so it comes last and

@@ -35,8 +35,10 @@ type repository struct {
 	served    *generation
 	knowledge knowledge
 
-	// due is when the next sync should start; zero means never.
-	due time.Time
+	// due is when the next sync should start, and wait how long that was away when it was set: should it ever be further
+	// away, the clock was set back.
+	due  time.Time
+	wait time.Duration
 	// failures counts failed syncs in a row, for the back-off.
 	failures int
 	// sync is the one that runs or waits for its turn; nil when none does.
@@ -131,6 +133,9 @@ func (r *repository) revision() Revision {
 
 // syncs reports whether the repository may sync at all. The caller holds Catalog.mu.
 func (r *repository) syncs() bool { return !r.gone && !r.spec.Suspend && r.spec.Invalid == nil }
+
+// dueAt makes the next sync due at a time. The caller holds Catalog.mu.
+func (r *repository) dueAt(now, due time.Time) { r.due, r.wait = due, max(0, due.Sub(now)) }
 
 // observe makes State reflect the spec. The caller holds Catalog.mu.
 func (r *repository) observe(now time.Time) {

@@ -61,7 +61,10 @@ func (c *Catalog) startDue(now time.Time) (next time.Time) {
 		}
 		// A host that asked for quiet gets it, also for repositories that it has not refused yet.
 		if until := c.quiet[hostOf(r.spec.URL)]; until.After(r.due) {
-			r.due = until
+			r.dueAt(now, until)
+		}
+		if r.due.Sub(now) > r.wait {
+			r.due = now.Add(r.wait)
 		}
 		if !r.due.After(now) {
 			c.startSync(r, false)

@@ -19,7 +19,8 @@ type Spec struct {
 	PlainHTTP bool
 	// Interval between syncs, jittered by a tenth; 0 means 30 minutes, and less than 5 seconds means 5 seconds.
 	Interval time.Duration
-	// Timeout of one sync, or of one download; 0 means 5 minutes, and less than a second means a second.
+	// Timeout of one sync, or of one download; 0 means 5 minutes, less than a second means a second, and more than an hour
+	// means an hour.
 	Timeout time.Duration
 	// Suspend stops syncs. What is cached stays served; tarballs that its index names may still be downloaded.
 	Suspend bool

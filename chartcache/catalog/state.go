@@ -44,7 +44,8 @@ func (s Source) String() string {
 type Revision struct {
 	// Name is opaque; equal content has equal names on every instance.
 	Name string
-	// ObservedAt is when this instance last began to read upstream and found this content.
+	// ObservedAt is when this instance last began to read upstream and found this content. While Name stays, it never goes
+	// back, not even when the clock does.
 	ObservedAt time.Time
 }
 

@@ -152,13 +152,12 @@ func (c *Catalog) newJob(r *repository, work *flight) *job {
 
 // run waits for its turn, syncs and records what came of it. It sets what the waiters get.
 func (j *job) run(ctx context.Context) {
-	select {
-	case j.c.turns <- struct{}{}:
-		defer func() { <-j.c.turns }()
-	case <-ctx.Done():
-		j.work.err = j.giveUp(context.Cause(ctx))
+	release, err := j.c.turns.take(ctx, hostOf(j.spec.URL))
+	if err != nil {
+		j.work.err = j.giveUp(err)
 		return
 	}
+	defer release()
 	j.began = j.c.cfg.Now()
 	if !j.renew() {
 		j.work.err = j.giveUp(errSuperseded)
@@ -167,7 +166,7 @@ func (j *job) run(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, j.spec.Timeout)
 	defer cancel()
 	var found *reading
-	err := guarded(func() (err error) {
+	err = guarded(func() (err error) {
 		found, err = j.read(bounded)
 		return err
 	})
@@ -251,13 +250,19 @@ func (j *job) commit(found *reading) (changed bool, err error) {
 		if !current {
 			return errSuperseded
 		}
-		e.record.ObservedAt, e.record.LastError, e.record.StaleSince = j.began, nil, time.Time{}
+		// By the wall clock, as others see it and the disk keeps it.
+		observed := j.began.Round(0)
+		if !changed && before.ObservedAt.After(observed) {
+			observed = before.ObservedAt // the clock was set back: a revision is never older than it was
+		}
+		e.record.ObservedAt, e.record.LastError, e.record.StaleSince = observed, nil, time.Time{}
 		if changed {
 			e.record.LastSync = now
 		}
 		e.recordChanged = true
 		e.settle = func() bool {
-			r.due, r.failures, r.sync = due, 0, nil
+			r.dueAt(now, due)
+			r.failures, r.sync = 0, nil
 			r.observe(now)
 			return news
 		}
@@ -346,7 +351,7 @@ func (j *job) fail(err error) bool {
 	news := before.Outcome != chartcachev1.RepositoryState_REPOSITORY_STATE_FAILED || before.LastError == nil ||
 		before.LastError.Reason != failed.Reason || before.LastError.Message != failed.Message || j.work.announced
 	r.failures++
-	r.due = c.nextSync(r, now, err)
+	r.dueAt(now, c.nextSync(r, now, err))
 	c.hush(r.spec.URL, now, err)
 	r.record = j.outcome(before, now, r.due, chartcachev1.RepositoryState_REPOSITORY_STATE_FAILED)
 	r.record.LastError = failed

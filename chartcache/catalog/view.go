@@ -49,9 +49,11 @@ func (c *Catalog) view(ctx context.Context, source Source, least Revision) (*vie
 	}
 }
 
-// answers says whether a request for a revision may be answered.
+// answers says whether a request for a revision may be answered. A time of the future, which a clock that was wrong left,
+// says nothing about which state is newer.
 func (v *view) answers(least Revision) bool {
-	return least.IsZero() || v.revision.Name == least.Name || !v.revision.ObservedAt.Before(least.ObservedAt) ||
+	observed := v.revision.ObservedAt
+	return least.IsZero() || v.revision.Name == least.Name || !observed.Before(least.ObservedAt) && !observed.After(v.c.cfg.Now()) ||
 		// What a suspended repository has is all there will be.
 		v.spec.Suspend
 }
@@ -146,7 +148,8 @@ func (v *view) readFailed(err error) error {
 		r.served.retire()
 		r.served = nil
 		r.record = record{Format: recordFormat, Known: r.record.Known}
-		r.due = c.cfg.Now()
+		now := c.cfg.Now()
+		r.dueAt(now, now)
 		c.events.publish(r.source, nil, true)
 		c.poke()
 		c.cfg.Logger.Error().Err(err).Stringer("repository", r.source).Msg("the index of a repository is damaged and is read again")
