@@ -61,7 +61,7 @@ func newBench(t *testing.T) *bench {
 
 func TestTheTableOfASmallIndex(t *testing.T) {
 	b := newBench(t)
-	b.profiles, b.real = filepath.Join(b.dir, "profiles"), b.dir
+	b.runs, b.profiles, b.real = 1, filepath.Join(b.dir, "profiles"), b.dir
 	plain := b.path("plain")
 	_, err := fixture.WriteFile(plain, fixture.Canonical, b.shape)
 	require.NoError(t, err)
