@@ -49,6 +49,8 @@ type Blobs interface {
 	IngestChart(
 		ctx context.Context, r io.Reader, want string, limit int64, name, version string, limits blob.ChartLimits,
 	) (blob.Info, blob.Metadata, error)
+	// Ingest stores any bytes of at most limit, and says what their digest is.
+	Ingest(ctx context.Context, r io.Reader, want string, limit int64) (blob.Info, error)
 	// Open opens a tarball; ok is false when it is not there.
 	Open(digest string) (r *blob.Reader, ok bool, err error)
 }

@@ -3,7 +3,6 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 
@@ -29,11 +28,12 @@ type edit struct {
 	folder string
 	// before is what is served; nil when nothing is. It stays open while the edit runs.
 	before *index.Reader
-	// record and knowledge are to be changed: record in place, knowledge by its clone.
-	record    record
-	knowledge knowledge
-	// recordChanged and knowledgeChanged say what must be written.
-	recordChanged, knowledgeChanged bool
+	// record is to be changed in place; recordChanged says that it must be written.
+	record        record
+	recordChanged bool
+	// knowledge is what was learned so far, and learned what is to be added to it.
+	knowledge *knowledge
+	learned   []fact
 	// after replaces before; nil when it stays.
 	after *index.Reader
 	// charts differ between before and after; all says that any may.
@@ -148,19 +148,14 @@ func (e *edit) replace(temp *disk.File, guard bool) (changed bool, err error) {
 	return e.before == nil || e.before.Revision() != reader.Revision(), nil
 }
 
-// forget drops what was learned about charts that are not listed any more.
-func (e *edit) forget() error {
-	charts, err := e.after.Charts()
-	if err != nil {
-		return fmt.Errorf("list charts: %w", err)
+// moved returns what is listed about a version whose tag moved, now or before; nothing for other versions.
+func (e *edit) moved(chart, version string) index.Entry {
+	for _, f := range e.learned {
+		if f.Chart == chart && f.Version == version && f.Learned != nil {
+			return f.Learned.movedEntry()
+		}
 	}
-	gone := func(chart string) bool { _, listed := slices.BinarySearch(charts, chart); return !listed }
-	if slices.ContainsFunc(slices.Collect(maps.Keys(e.knowledge.Versions)), gone) {
-		e.knowledge = e.knowledge.clone()
-		maps.DeleteFunc(e.knowledge.Versions, func(chart string, _ map[string]learned) bool { return gone(chart) })
-		e.knowledgeChanged = true
-	}
-	return nil
+	return e.knowledge.moved(chart, version)
 }
 
 // lostMost refuses an index that lost more than half of many charts, or nine of ten of many versions. A repository that
@@ -198,22 +193,26 @@ func lost(what string, gone, had int64) error {
 			"If it is right, delete the repository here and create it again", gone, had, what)
 }
 
-// write puts the edit on disk. What is learned beside a change of the record can be learned again, so it comes last and
-// fails nothing.
+// write puts the edit on disk. What is learned and forgotten beside a change of the record is found again by the next sync,
+// so it comes last and fails nothing: before that, it might outlive a record that was not written.
 func (e *edit) write() error {
+	s := e.c.store
 	if !e.recordChanged {
-		if e.knowledgeChanged {
-			return e.c.store.writeJSON(e.folder, learnedFile, e.knowledge)
+		if len(e.learned) == 0 {
+			return nil
 		}
-		return nil
+		return s.learn(e.folder, e.knowledge, e.learned)
 	}
-	err := e.c.store.writeJSON(e.folder, stateFile, e.record)
+	err := s.writeJSON(e.folder, stateFile, e.record)
 	if err != nil && !errors.Is(err, disk.ErrNotSynced) {
 		return err
 	}
 	e.unsynced = err != nil
-	if err == nil && e.knowledgeChanged {
-		err = e.c.store.writeJSON(e.folder, learnedFile, e.knowledge)
+	if err == nil && len(e.learned) > 0 {
+		err = s.learn(e.folder, e.knowledge, e.learned)
+	}
+	if err == nil && e.after != nil {
+		err = s.forget(e.folder, e.knowledge, e.after)
 	}
 	if err != nil {
 		e.c.cfg.Logger.Error().Err(err).AnErr("cause", causeOf(err)).Stringer("repository", e.r.source).
@@ -233,7 +232,7 @@ func (e *edit) publish() error {
 		}
 		return errGone
 	}
-	e.r.record, e.r.knowledge = e.record, e.knowledge
+	e.r.record = e.record
 	if e.after != nil {
 		e.r.served.retire()
 		e.r.served = &generation{reader: e.after}
@@ -242,7 +241,9 @@ func (e *edit) publish() error {
 	if news || e.all || len(e.charts) > 0 {
 		e.c.events.publish(e.r.source, e.charts, e.all)
 	}
-	e.c.poke()
+	if e.recordChanged {
+		e.c.poke()
+	}
 	return nil
 }
 

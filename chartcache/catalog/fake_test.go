@@ -71,8 +71,8 @@ type fakeRepository struct {
 	text string
 	// etag is sent with the index; a request that has it gets Unchanged.
 	etag string
-	// fault fails every call, fetchFault fetches only.
-	fault, fetchFault error
+	// fault fails every call, fetchFault fetches only, headFault questions for the digest of a manifest only.
+	fault, fetchFault, headFault error
 	// gate, when set, holds every call until it is closed or the context ends.
 	gate chan struct{}
 	// catalogue makes a registry list charts that were not asked for.
@@ -207,6 +207,9 @@ func (r *fakeRepository) ManifestDigest(ctx context.Context, c upstream.Chart) (
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.headFault != nil {
+		return "", r.headFault
+	}
 	data, ok := r.charts[c.Name][c.Version]
 	if !ok {
 		return "", cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "no manifest")

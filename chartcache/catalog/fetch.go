@@ -1,10 +1,12 @@
 package catalog
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/ketches/helm-operator/chartcache/blob"
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
@@ -50,11 +52,16 @@ func (c *Catalog) Fetch(ctx context.Context, source Source, resolved Resolved) (
 	return reader, info, nil
 }
 
-// cached opens a tarball that this repository itself gave before; nil when it has to be downloaded.
+// cached opens a tarball that this repository itself gave before; nil when it has to be downloaded. One whose .prov file was
+// evicted has to: "there is none" would be a wrong answer.
 func (c *Catalog) cached(r *repository, digest string) (*blob.Reader, ChartInfo, error) {
-	known, ok := c.knowledgeOf(r).Downloads[digest]
+	known, ok := c.knowledgeOf(r).downloaded(digest)
 	if !ok {
 		return nil, ChartInfo{}, nil
+	}
+	provenance, ok, err := c.provenance(known.Provenance)
+	if err != nil || !ok {
+		return nil, ChartInfo{}, err
 	}
 	reader, ok, err := c.cfg.Blobs.Open(digest)
 	if err != nil {
@@ -64,8 +71,24 @@ func (c *Catalog) cached(r *repository, digest string) (*blob.Reader, ChartInfo,
 		return nil, ChartInfo{}, nil
 	}
 	return reader, ChartInfo{
-		SizeBytes: reader.Size(), MediaType: known.MediaType, Provenance: known.Provenance, CachedAt: known.CachedAt,
+		SizeBytes: reader.Size(), MediaType: known.MediaType, Provenance: provenance, CachedAt: known.CachedAt,
 	}, nil
+}
+
+// provenance reads a .prov file; ok is false when it was evicted. No digest is no file.
+func (c *Catalog) provenance(digest string) (data []byte, ok bool, err error) {
+	if digest == "" {
+		return nil, true, nil
+	}
+	reader, ok, err := c.cfg.Blobs.Open(digest)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	defer func() { _ = reader.Close() }()
+	if data, err = io.ReadAll(reader); err != nil {
+		return nil, false, cacheerr.Wrap(chartcachev1.ErrorReason_ERROR_REASON_INTERNAL, err, "chartcache cannot read its disk")
+	}
+	return data, true, nil
 }
 
 // isCached reports whether the tarball of an entry would be found by cached.
@@ -141,10 +164,18 @@ func (c *Catalog) transfer(ctx context.Context, r *repository, spec Spec, listed
 	if err != nil {
 		return transferred{}, ingestError(r.source, listed, e, err)
 	}
-	return transferred{
+	got := transferred{
 		digest: info.Digest, manifestDigest: body.ManifestDigest, metadata: metadata,
-		download: download{MediaType: body.MediaType, Provenance: body.Provenance, CachedAt: c.cfg.Now()},
-	}, nil
+		download: download{MediaType: body.MediaType, CachedAt: c.cfg.Now()},
+	}
+	if len(body.Provenance) > 0 {
+		info, err := c.cfg.Blobs.Ingest(ctx, bytes.NewReader(body.Provenance), "", int64(len(body.Provenance)))
+		if err != nil {
+			return transferred{}, fmt.Errorf("keep a provenance file: %w", err)
+		}
+		got.download.Provenance = info.Digest
+	}
+	return got, nil
 }
 
 // ingestError says of which chart the store refused the tarball.
@@ -155,7 +186,8 @@ func ingestError(source Source, listed, e index.Entry, err error) error {
 		return err
 	case known.Reason == chartcachev1.ErrorReason_ERROR_REASON_DIGEST_MISMATCH && listed.Digest == "" && e.Digest != "":
 		return cacheerr.Wrap(known.Reason, err,
-			"chart %s %s of repository %s: upstream gives another tarball than before, though its index did not change; the one before had digest %s",
+			"chart %s %s of repository %s: upstream gives another tarball than before, though its index did not change; the one before had digest %s. "+
+				"Upstream should publish it under another version, or list its digest; then the next sync takes it",
 			e.Chart, e.Version, source, e.Digest)
 	default:
 		return cacheerr.Wrap(known.Reason, err, "chart %s %s of repository %s: %s", e.Chart, e.Version, source, known.Message)
@@ -164,14 +196,13 @@ func ingestError(source Source, listed, e index.Entry, err error) error {
 
 // remember notes what a download brought.
 func (e *edit) remember(listed index.Entry, got transferred) {
-	k := e.knowledge.clone()
-	before, again := k.Versions[listed.Chart][listed.Version]
+	before, again := e.knowledge.version(listed.Chart, listed.Version)
 	isOCI := got.manifestDigest != ""
 	if again && before.Digest != got.digest && !isOCI {
 		e.c.cfg.Logger.Warn().Stringer("repository", e.r.source).Str("chart", listed.Chart).Str("version", listed.Version).
 			Str("before", before.Digest).Str("digest", got.digest).Msg("a chart version was published anew with other content")
 	}
-	k.addDownload(got.digest, got.download)
+	f := fact{Digest: got.digest, Download: &got.download}
 	// What an HTTP repository lists a digest for needs no other.
 	if isOCI || listed.Digest == "" {
 		l := learned{Listed: listedAs(listed), Digest: got.digest, ManifestDigest: got.manifestDigest, LearnedAt: got.download.CachedAt}
@@ -179,11 +210,11 @@ func (e *edit) remember(listed index.Entry, got transferred) {
 			l.Created, l.Moved = before.Created, before.Moved
 		}
 		if isOCI {
-			l.Metadata = &got.metadata
+			l.Metadata = bounded(got.metadata)
 		}
-		k.put(listed.Chart, listed.Version, l)
+		f.Chart, f.Version, f.Learned = listed.Chart, listed.Version, &l
 	}
-	e.knowledge, e.knowledgeChanged = k, true
+	e.learned = append(e.learned, f)
 }
 
 // describe learns the digests of a version of a registry from its manifest.
@@ -213,11 +244,9 @@ func (c *Catalog) describe(ctx context.Context, v *view, listed index.Entry) err
 			return err
 		}
 		return c.edit(r, place, func(e *edit) error {
-			k := e.knowledge.clone()
-			k.put(listed.Chart, listed.Version, learned{
+			e.learned = append(e.learned, fact{Chart: listed.Chart, Version: listed.Version, Learned: &learned{
 				Listed: listedAs(listed), Digest: digest, ManifestDigest: manifest, Created: created, LearnedAt: c.cfg.Now(),
-			})
-			e.knowledge, e.knowledgeChanged = k, true
+			}})
 			return nil
 		})
 	})

@@ -176,7 +176,7 @@ func (e *edit) addChart(chart string, tags []string) (changed bool, err error) {
 				return fmt.Errorf("keep chart: %w", err)
 			}
 		}
-		return b.AddTags(chart, versions, func(version string) index.Entry { return e.knowledge.moved(chart, version) })
+		return b.AddTags(chart, versions, func(version string) index.Entry { return e.moved(chart, version) })
 	})
 	if err != nil {
 		return false, err

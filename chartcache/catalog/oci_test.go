@@ -212,3 +212,59 @@ func TestADownloadFromARegistryTellsMoreThanItsTags(t *testing.T) {
 		assert.Equal(t, info, w.mustFetch(source, r))
 	})
 }
+
+func TestASyncAsksWithoutABodyWhetherTagsMovedAndDescribesOnlyThoseThatDid(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		up := w.internet.add(ociURL)
+		source := w.put(Spec{URL: ociURL, Interval: time.Hour})
+		for _, version := range []string{"1.0.0", "2.0.0", "3.0.0", "4.0.0"} {
+			up.push(t, "web", version, "first")
+		}
+		for _, version := range []string{"1.0.0", "2.0.0", "3.0.0"} {
+			w.mustResolve(source, "web", version)
+		}
+		second := up.push(t, "web", "2.0.0", "second")
+		up.set(func() { up.describes, up.heads = 0, 0 })
+		w.mustSync(source)
+		assert.Equal(t, 3, up.count(&up.heads), "those that were learned")
+		assert.Equal(t, 1, up.count(&up.describes), "the one that moved")
+		assert.Equal(t, second, w.mustResolve(source, "web", "2.0.0").Entry.Digest)
+		up.set(func() { up.describes, up.heads = 0, 0 })
+		w.mustSync(source)
+		assert.Equal(t, 3, up.count(&up.heads))
+		assert.Zero(t, up.count(&up.describes))
+	})
+}
+
+func TestARateLimitWhileLookingForMovedTagsEndsTheLookingNotTheSync(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		up := w.internet.add(ociURL)
+		source := w.put(Spec{URL: ociURL, Interval: time.Hour})
+		for _, version := range []string{"1.0.0", "2.0.0", "3.0.0"} {
+			up.push(t, "web", version, "first")
+			w.mustResolve(source, "web", version)
+			pass(missEvery)
+		}
+		up.push(t, "web", "4.0.0", "")
+		limited := failure(rateLimitedReason, "too many requests")
+		limited.RetryAfter = time.Minute
+		up.set(func() { up.headFault, up.heads, up.versionCalls = limited, 0, 0 })
+		assert.Equal(t, int64(4), w.mustSync(source).Versions, "the registry listed its tags")
+		assert.Equal(t, 1, up.count(&up.heads), "and is not asked for more")
+		_, err := w.resolve(source, "web", "4.0.0")
+		assertReason(t, rateLimitedReason, err)
+		_, err = w.resolve(source, "other", "")
+		assertReason(t, rateLimitedReason, err)
+		assert.Equal(t, time.Minute, retryAfterOf(err), "nor for charts that are not known")
+		assert.Zero(t, up.count(&up.versionCalls))
+
+		second := up.push(t, "web", "1.0.0", "second")
+		up.set(func() { up.headFault = nil })
+		pass(time.Minute)
+		w.mustSync(source)
+		assert.Equal(t, second, w.mustResolve(source, "web", "1.0.0").Entry.Digest, "a later sync looks")
+		w.mustResolve(source, "web", "4.0.0")
+	})
+}

@@ -100,30 +100,48 @@ func (c *Catalog) upstream(ctx context.Context, spec Spec) (upstream.Upstream, e
 func (j *job) findMoves(ctx context.Context, up upstream.Upstream, tags map[string][]string) ([]move, error) {
 	var moves []move
 	for _, o := range j.learnedAmong(tags) {
-		digest, manifest, created, err := up.Describe(ctx, upstream.Chart{Name: o.chart, Version: o.version})
+		now, err := j.movedTo(ctx, up, o)
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("describe chart %s: %w", o.chart, context.Cause(ctx))
+			return nil, fmt.Errorf("look at chart %s: %w", o.chart, context.Cause(ctx))
 		}
 		if cacheerr.ReasonOf(err) == chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED {
 			j.c.noteRefusal(j.r, err)
 			break // the rest is looked at by a later sync
 		}
 		// A manifest that cannot be read now is looked at again by the next sync; the repository itself did answer.
-		if err != nil || manifest == o.now.ManifestDigest {
+		if err != nil || now.ManifestDigest == o.now.ManifestDigest {
 			continue
 		}
-		o.now = learned{Digest: digest, ManifestDigest: manifest, Created: created, LearnedAt: j.c.cfg.Now(), Moved: true}
+		o.now = now
 		moves = append(moves, o)
 	}
 	return moves, nil
 }
 
+// movedTo returns what a tag names now, all of it only where that is not what it named before: most tags cost one request
+// without a body.
+func (j *job) movedTo(ctx context.Context, up upstream.Upstream, o move) (learned, error) {
+	chart := upstream.Chart{Name: o.chart, Version: o.version}
+	manifest, err := up.ManifestDigest(ctx, chart)
+	if err != nil {
+		return learned{}, fmt.Errorf("look at a tag: %w", err)
+	}
+	if manifest == o.now.ManifestDigest {
+		return o.now, nil
+	}
+	digest, manifest, created, err := up.Describe(ctx, chart)
+	if err != nil {
+		return learned{}, fmt.Errorf("describe a chart: %w", err)
+	}
+	return learned{Digest: digest, ManifestDigest: manifest, Created: created, LearnedAt: j.c.cfg.Now(), Moved: true}, nil
+}
+
 // learnedAmong returns the listed versions whose digests were learned, those learned last first.
 func (j *job) learnedAmong(tags map[string][]string) []move {
 	var found []move
-	for chart, versions := range j.knowledge.Versions {
-		for version, l := range versions {
-			if slices.Contains(tags[chart], version) {
+	for chart, listed := range tags {
+		for _, version := range listed {
+			if l, ok := j.knowledge.version(chart, version); ok {
 				found = append(found, move{chart: chart, version: version, now: l})
 			}
 		}

@@ -33,7 +33,7 @@ type repository struct {
 	record   record
 	// served is nil when nothing is.
 	served    *generation
-	knowledge knowledge
+	knowledge *knowledge
 
 	// due is when the next sync should start, and wait how long that was away when it was set: should it ever be further
 	// away, the clock was set back.

@@ -130,8 +130,8 @@ func (v *view) isComplete(e index.Entry) bool {
 	return e.Digest != "" && (e.ManifestDigest != "" || !v.isOCI())
 }
 
-// knowledgeOf returns what is known now. It must not be changed.
-func (c *Catalog) knowledgeOf(r *repository) knowledge {
+// knowledgeOf returns what is known at the current URL.
+func (c *Catalog) knowledgeOf(r *repository) *knowledge {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return r.knowledge

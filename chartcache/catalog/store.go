@@ -28,7 +28,7 @@ import (
 //
 //	state.json                    record; it names the generation that counts
 //	<random>.index                a generation
-//	learned.json                  knowledge
+//	learned.log                   knowledge
 //
 // What was synced from another URL is in another folder, so it can never be served under the wrong one.
 const (
@@ -36,7 +36,7 @@ const (
 	repositoriesFolder = "repositories"
 	urlsFolder         = "urls"
 	stateFile          = "state.json"
-	learnedFile        = "learned.json"
+	learnedFile        = "learned.log"
 	indexSuffix        = ".index"
 )
 
@@ -70,7 +70,7 @@ type record struct {
 type stored struct {
 	record    record
 	reader    *index.Reader // nil when record.Index is empty
-	knowledge knowledge
+	knowledge *knowledge
 }
 
 // store reads and writes the folder. It locks nothing: the catalog lets nobody else touch a repository's folder. Names of
@@ -134,10 +134,7 @@ func (s store) load(folder string) stored {
 		}
 		found.reader = reader
 	}
-	if s.readJSON(path.Join(folder, learnedFile), &found.knowledge) != nil {
-		found.knowledge = knowledge{}
-	}
-	found.knowledge.init()
+	found.knowledge = s.loadKnowledge(folder)
 	if sweepable {
 		s.sweep(folder, found.record.Index)
 	}

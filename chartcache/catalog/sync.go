@@ -136,7 +136,7 @@ type job struct {
 	folder     string
 	known      []string
 	validators upstream.Validators
-	knowledge  knowledge
+	knowledge  *knowledge
 
 	began time.Time
 }
@@ -278,10 +278,8 @@ func (j *job) commit(found *reading) (changed bool, err error) {
 // renewIndex replaces the generation by what was read.
 func (j *job) renewIndex(e *edit, found *reading) (changed bool, err error) {
 	if found.tags != nil {
-		e.knowledge = e.knowledge.clone()
 		for _, m := range found.moves {
-			e.knowledge.put(m.chart, m.version, m.now)
-			e.knowledgeChanged = true
+			e.learned = append(e.learned, fact{Chart: m.chart, Version: m.version, Learned: &m.now})
 			j.c.cfg.Logger.Warn().Stringer("repository", j.r.source).Str("chart", m.chart).Str("version", m.version).
 				Str("digest", m.now.Digest).Msg("the tag of a chart version was moved")
 		}
@@ -289,19 +287,13 @@ func (j *job) renewIndex(e *edit, found *reading) (changed bool, err error) {
 			return false, err
 		}
 	}
-	if changed, err = e.replace(found.temp, true); err != nil {
-		return false, err
-	}
-	if e.after != nil {
-		err = e.forget()
-	}
-	return changed, err
+	return e.replace(found.temp, true)
 }
 
 // addTags adds what a registry holds, and the charts that were asked for while it was being listed.
 func (j *job) addTags(b *index.Builder, e *edit, tags map[string][]string) error {
 	for chart, versions := range tags {
-		if err := b.AddTags(chart, versions, func(version string) index.Entry { return e.knowledge.moved(chart, version) }); err != nil {
+		if err := b.AddTags(chart, versions, func(version string) index.Entry { return e.moved(chart, version) }); err != nil {
 			return fmt.Errorf("add chart: %w", err)
 		}
 	}

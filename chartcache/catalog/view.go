@@ -18,7 +18,7 @@ type view struct {
 	reader     *index.Reader
 	spec       Spec
 	place      int
-	knowledge  knowledge
+	knowledge  *knowledge
 	revision   Revision
 	stale      bool
 }

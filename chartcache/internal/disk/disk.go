@@ -140,6 +140,30 @@ func (f *Folder) Write(name string, data []byte) error {
 	return file.Rename(name)
 }
 
+// Append adds data to a file, and makes the file, with the folders above it, where it is missing. With lasting set, it is
+// there after a crash of the machine; without, after one of the process only. After an error, a part of data may be there.
+func (f *Folder) Append(name string, data []byte, lasting bool) error {
+	file, err := f.root.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return f.Write(name, data)
+	}
+	if err != nil {
+		return f.failed(err, "write")
+	}
+	defer func() { _ = file.Close() }()
+	err = f.do(OpWrite, name, func() error {
+		_, err := file.Write(data)
+		return err
+	})
+	if err == nil && lasting {
+		err = f.do(OpSync, name, file.Sync)
+	}
+	if err != nil {
+		return f.failed(err, "write")
+	}
+	return nil
+}
+
 // Remove removes a file. One that is not there is fine. It may be back after a crash of the machine.
 func (f *Folder) Remove(name string) error {
 	err := f.do(OpRemove, name, func() error { return f.root.Remove(name) })

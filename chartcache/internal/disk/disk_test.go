@@ -110,6 +110,21 @@ func TestAFaultAtAnyStepLeavesTheOldOrTheNewContentAndNoTemporaryFile(t *testing
 	}
 }
 
+func TestAnAppendAddsToAFileAndMakesItWhereItIsMissing(t *testing.T) {
+	s := &steps{}
+	f := open(t, t.TempDir(), s.hooks())
+	require.NoError(t, f.Append("a/log", []byte("one "), true))
+	s.seen = nil
+	require.NoError(t, f.Append("a/log", []byte("two "), true))
+	require.NoError(t, f.Append("a/log", []byte("three"), false))
+	assert.Equal(t, []string{OpWrite, OpSync, OpWrite}, s.seen)
+	data, err := f.Root().ReadFile("a/log")
+	require.NoError(t, err)
+	assert.Equal(t, "one two three", string(data))
+	s.fail = func(int, string) error { return syscall.ENOSPC }
+	assert.ErrorContains(t, f.Append("a/log", []byte("x"), false), "the disk is full")
+}
+
 func TestATemporaryFileThatCannotBeRemovedIsRemovedLater(t *testing.T) {
 	dir, s := t.TempDir(), &steps{}
 	f := open(t, dir, s.hooks())
