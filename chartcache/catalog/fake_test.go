@@ -73,6 +73,8 @@ type fakeRepository struct {
 	etag string
 	// fault fails every call, fetchFault fetches only, headFault questions for the digest of a manifest only.
 	fault, fetchFault, headFault error
+	// broken versions cannot be described.
+	broken map[string]error
 	// gate, when set, holds every call until it is closed or the context ends.
 	gate chan struct{}
 	// catalogue makes a registry list charts that were not asked for.
@@ -191,6 +193,9 @@ func (r *fakeRepository) Describe(ctx context.Context, c upstream.Chart) (digest
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.broken[c.Version]; err != nil {
+		return "", "", time.Time{}, err
+	}
 	data, ok := r.charts[c.Name][c.Version]
 	if !ok {
 		return "", "", time.Time{}, cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "no manifest")
