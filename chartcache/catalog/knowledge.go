@@ -217,7 +217,7 @@ func encodeFact(f fact) ([]byte, error) {
 func decodeFact(line []byte) (f fact, ok bool) {
 	sum, data, _ := bytes.Cut(line, []byte(" "))
 	want, err := strconv.ParseUint(string(sum), 16, 32)
-	if err != nil || uint32(want) != crc32.ChecksumIEEE(data) || json.Unmarshal(data, &f) != nil {
+	if err != nil || want != uint64(crc32.ChecksumIEEE(data)) || json.Unmarshal(data, &f) != nil {
 		return fact{}, false
 	}
 	return f, true

@@ -221,6 +221,29 @@ func TestTextsOfAChartThatAreTooLongAreNotRemembered(t *testing.T) {
 	assert.Equal(t, &blob.Metadata{Name: "web", AppVersion: "1"}, m)
 }
 
+func FuzzFactsAreReadBackOrRefused(f *testing.F) {
+	line, err := encodeFact(learnedFact(1))
+	require.NoError(f, err)
+	f.Add(line[1:])
+	f.Add(line)
+	f.Add([]byte("00000000 {}"))
+	f.Add([]byte("2ab20b0a null"))
+	f.Fuzz(func(t *testing.T, line []byte) {
+		found, ok := decodeFact(line)
+		k := newKnowledge()
+		k.take(found)
+		if !ok {
+			assert.Zero(t, k.count+len(k.downloads), "nothing is learned from it")
+			return
+		}
+		again, err := encodeFact(found)
+		require.NoError(t, err)
+		back, ok := decodeFact(again[1:])
+		require.True(t, ok)
+		assert.Equal(t, found, back)
+	})
+}
+
 func BenchmarkLearnBesideFiveThousandVersions(b *testing.B) {
 	s := newTestStore(b, disk.Hooks{})
 	k := newKnowledge()
