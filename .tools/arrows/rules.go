@@ -44,6 +44,7 @@ func productRules() rules {
 		cacheerr   = product + "chartcache/cacheerr"
 		upstream   = product + "chartcache/upstream"
 		index      = product + "chartcache/index"
+		disk       = product + "chartcache/internal/disk"
 		blob       = product + "chartcache/blob"
 		catalog    = product + "chartcache/catalog"
 		operator   = product + "operator"
@@ -65,8 +66,9 @@ func productRules() rules {
 			{cacheerr, []string{proto}},
 			{upstream, []string{cacheerr, proto}},
 			{index, []string{cacheerr, proto}},
-			{blob, []string{cacheerr, proto}},
-			{catalog, []string{upstream, index, blob, cacheerr, proto}},
+			{disk, []string{cacheerr, proto}},
+			{blob, []string{disk, cacheerr, proto}},
+			{catalog, []string{upstream, index, blob, disk, cacheerr, proto}},
 			{chartcache, []string{chartcache, proto}},
 			{api, nil},
 			{helm, []string{api}},

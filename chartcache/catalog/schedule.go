@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	"github.com/ketches/helm-operator/chartcache/upstream"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
@@ -163,5 +163,5 @@ func hostOf(rawURL string) string {
 	if err != nil {
 		return ""
 	}
-	return strings.ToLower(u.Host)
+	return upstream.HostOf(u)
 }

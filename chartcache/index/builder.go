@@ -11,10 +11,16 @@ import (
 	"unicode/utf8"
 
 	"github.com/Masterminds/semver/v3"
+
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
 // maxNameBytes bounds the name of a chart. Registries allow 255 characters; names of HTTP repositories are shorter.
 const maxNameBytes = 512
+
+// maxLatestBytes bounds what a generation says about the newest versions of all charts: 200 thousand charts of an ordinary size.
+const maxLatestBytes = 64 << 20
 
 // Stats are figures of a generation.
 type Stats struct {
@@ -34,6 +40,8 @@ type Builder struct {
 	offset int64
 	charts map[string]chartRecord
 	stats  Stats
+	// latestBytes is the size of the newest versions of all charts, which stay in memory until the end.
+	latestBytes int
 	// err is the first write error. Everything after it would be at a wrong offset.
 	err error
 }
@@ -47,7 +55,7 @@ func NewBuilder(w io.Writer) *Builder {
 
 // Add writes the versions of one chart, sorted. Entries without a semantic version and further entries of the same
 // version are left out and counted; so is the whole chart when it was added before or its name cannot be one. The error is
-// that of the stream.
+// that of the stream, or INDEX_REJECTED when there is too much.
 func (b *Builder) Add(chart string, entries []Entry) error {
 	return b.put(encodeChart(chart, entries, 0), len(entries))
 }
@@ -166,6 +174,10 @@ func (b *Builder) put(c encodedChart, entries int) error {
 	if c.record.versions == 0 {
 		return b.err
 	}
+	if b.latestBytes += len(c.record.latest); b.latestBytes > maxLatestBytes {
+		return cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED,
+			"the newest versions of its charts have more than %d bytes of text together", maxLatestBytes)
+	}
 	c.record.offset = b.offset
 	b.charts[c.record.name] = c.record
 	b.stats.Versions += int64(c.record.versions)
@@ -185,7 +197,7 @@ func (b *Builder) drop(chart string) {
 // dropAll forgets all that was added or counted. What was written stays in the file, unused.
 func (b *Builder) dropAll() {
 	clear(b.charts)
-	b.stats = Stats{}
+	b.stats, b.latestBytes = Stats{}, 0
 }
 
 func (b *Builder) write(p []byte) {

@@ -29,7 +29,8 @@ const (
 // encodeList writes entries in their order. Equal entries are equal bytes.
 func encodeList(entries []sortable) []byte {
 	var d dictionary
-	var body, one []byte
+	var one []byte
+	body := make([]byte, 0, 160*len(entries))
 	for i := range entries {
 		one = appendEntry(one[:0], &entries[i].entry, d.place)
 		body = appendString(body, one)

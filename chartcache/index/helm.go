@@ -21,6 +21,9 @@ import (
 const (
 	// maxEntries bounds the entries of an index. The largest public one has 27 thousand.
 	maxEntries = 1_000_000
+	// maxChartBytes bounds the texts of all versions of one chart, which a look-up reads at once. The largest public chart has
+	// 100 KB. The versions over it are left out.
+	maxChartBytes = 32 << 20
 	// maxWorkers bounds how many charts are parsed at once.
 	maxWorkers = 4
 	// formatSeed makes what was parsed by another version of this code unrecognisable. Change it when the same text is read
@@ -89,8 +92,9 @@ type reading struct {
 	entries int
 	// replaces says that of two charts of one name the last one counts.
 	replaces bool
-	// current is a chart some of whose parts were read.
+	// current is a chart some of whose parts were read, and bytes the size of its texts.
 	current parsedChart
+	bytes   int
 }
 
 func (in *reading) readJSON(r *bufio.Reader) error {
@@ -115,14 +119,22 @@ func (in *reading) readJSON(r *bufio.Reader) error {
 
 func (in *reading) readYAML(r *bufio.Reader) error {
 	var head []byte
+	var found bool
 	err := in.pipeline(func(emit func(part) error) error {
 		s := &splitter{lines: r, texts: &in.texts, emit: emit}
 		var err error
 		head, err = s.split()
+		found = s.found
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if found {
+		// Only where the head can be read, and holds the key of the charts, were the charts where they seemed to be.
+		if _, _, has, err := decodeYAML(head); errors.Is(err, errSyntax) || err == nil && !has {
+			return errConfused
+		}
 	}
 	return in.readDocument(head)
 }
@@ -146,7 +158,7 @@ func (in *reading) readDocument(text []byte) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return notAnIndex(nil, "it is empty")
 	}
-	apiVersion, charts, err := decodeYAML(text)
+	apiVersion, charts, _, err := decodeYAML(text)
 	switch {
 	case errors.Is(err, errSyntax):
 		return notAnIndex(err, "it is not valid YAML"+lineIn(err))
@@ -323,11 +335,9 @@ func (in *reading) collect(t *task) error {
 	case t.encoded != nil:
 		return in.add(*t.encoded)
 	case t.part.begins:
-		in.current = t.parsed
-	default:
-		in.current.entries = append(in.current.entries, t.parsed.entries...)
-		in.current.rejected += t.parsed.rejected
+		in.current, in.bytes = parsedChart{name: t.parsed.name}, 0
 	}
+	in.extend(t.parsed)
 	if in.entries+len(in.current.entries) > maxEntries {
 		return tooMany()
 	}
@@ -337,6 +347,18 @@ func (in *reading) collect(t *task) error {
 	c := in.current
 	in.current = parsedChart{}
 	return in.add(encodeChart(c.name, c.entries, c.rejected))
+}
+
+// extend adds a part to the current chart.
+func (in *reading) extend(p parsedChart) {
+	in.current.rejected += p.rejected
+	for _, e := range p.entries {
+		if in.bytes += e.bytes(); in.bytes > maxChartBytes {
+			in.current.rejected++
+			continue
+		}
+		in.current.entries = append(in.current.entries, e)
+	}
 }
 
 func (in *reading) add(c encodedChart) error {

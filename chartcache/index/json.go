@@ -21,6 +21,8 @@ type jsonSplitter struct {
 	emit  func(part) error
 	// apiVersion is what the index says.
 	apiVersion string
+	// found says that entries were there. encoding/json would merge or replace further ones.
+	found bool
 }
 
 // split calls emit with every part. Errors are errConfused where it is no JSON, errShape, or of the stream or emit.
@@ -124,6 +126,10 @@ func (j *jsonSplitter) field(name string) error {
 	case strings.EqualFold(name, "apiVersion"):
 		return j.decode(&j.apiVersion)
 	case strings.EqualFold(name, "entries"):
+		if j.found {
+			return errConfused
+		}
+		j.found = true
 		return j.object(j.chart)
 	default:
 		return j.decode(new(json.RawMessage))

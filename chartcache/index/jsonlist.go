@@ -87,6 +87,7 @@ func (p *jsonParser) each(opens, closes byte, f func() bool) bool {
 
 // object reads an entry.
 func (p *jsonParser) object(h *helmEntry) bool {
+	seen := map[string]bool{}
 	return p.each('{', '}', func() bool {
 		p.peek()
 		raw, plain := p.quoted()
@@ -102,7 +103,9 @@ func (p *jsonParser) object(h *helmEntry) bool {
 		case name == "urls":
 			return p.urls(h)
 		case checked[name] != nil:
-			return p.checked(h, name)
+			again := seen[name]
+			seen[name] = true
+			return !again && p.checked(h, name)
 		default:
 			return slices.Contains(ignored, name) && p.skip(0)
 		}

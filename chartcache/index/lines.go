@@ -275,14 +275,14 @@ func checkedLine(content []byte, names []string) bool {
 		return true
 	}
 	alias, ok := plainScalar(bytes.TrimLeft(value, " "))
-	return ok && aliasPattern.Match(alias)
+	return ok && validAlias(alias)
 }
 
 // value reads what is behind the colon of a wanted key.
 func (p *lineParser) value(value []byte) bool {
 	open, ok := openAfter(value, p.keys)
-	if !ok {
-		return false
+	if !ok || open.quote == '"' && bytes.HasSuffix(value, []byte("\\")) {
+		return false // an escaped space at the end of the line may have been cut off
 	}
 	// Whether the scalar goes on is seen by the next lines, so it is read when it has ended.
 	p.open, p.inScalar = open, true

@@ -1,10 +1,10 @@
 package index
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,8 +35,23 @@ type helmDependency struct {
 	Alias string `json:"alias"`
 }
 
-// aliasPattern is what Helm allows as an alias of a dependency.
-var aliasPattern = regexp.MustCompile("^[a-zA-Z0-9_-]+$")
+// Bounds of one entry. What has more is left out and counted, and further URLs are not kept: nobody tries them.
+const (
+	// maxEntryBytes bounds the texts that are kept, such as an icon in a data URL.
+	maxEntryBytes = 256 << 10
+	maxURLs       = 100
+)
+
+// validAlias says whether Helm allows a text as an alias of a dependency.
+func validAlias[T string | []byte](alias T) bool {
+	for i := range len(alias) {
+		c := alias[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(alias) > 0
+}
 
 // entry converts h; ok is false for what Helm does not accept. The version is checked where entries are sorted.
 func (h *helmEntry) entry() (e Entry, ok bool) {
@@ -52,7 +67,7 @@ func (h *helmEntry) entry() (e Entry, ok bool) {
 		return Entry{}, false
 	}
 	for _, d := range h.Dependencies {
-		if d == nil || d.Alias != "" && !aliasPattern.MatchString(d.Alias) {
+		if d == nil || d.Alias != "" && !validAlias(d.Alias) {
 			return Entry{}, false
 		}
 	}
@@ -61,7 +76,10 @@ func (h *helmEntry) entry() (e Entry, ok bool) {
 		Description: sanitized(h.Description), Icon: sanitized(h.Icon), Type: h.Type, Deprecated: h.Deprecated,
 	}
 	if len(h.URLs) > 0 {
-		e.URLs = h.URLs
+		e.URLs = h.URLs[:min(len(h.URLs), maxURLs)]
+	}
+	if e.bytes() > maxEntryBytes {
+		return Entry{}, false
 	}
 	if h.Created != "" {
 		// As encoding/json reads times, which is stricter than time.Parse.
@@ -74,6 +92,15 @@ func (h *helmEntry) entry() (e Entry, ok bool) {
 		}
 	}
 	return e, true
+}
+
+// bytes is the size of the texts of an entry.
+func (e *Entry) bytes() int {
+	n := len(e.Version) + len(e.AppVersion) + len(e.Digest) + len(e.ManifestDigest) + len(e.Description) + len(e.Icon) + len(e.Type)
+	for _, u := range e.URLs {
+		n += len(u)
+	}
+	return n
 }
 
 // sanitized is text as Helm cleans it: any space becomes a plain one, and what cannot be printed is dropped.
@@ -205,10 +232,33 @@ func (t *text) UnmarshalJSON(data []byte) error {
 // errSyntax says that text is neither YAML nor JSON, or not such that it can be read safely.
 var errSyntax = errors.New("not valid YAML")
 
-// decodeYAML reads a whole document. Errors wrap errSyntax, or say that it is no index.
-func decodeYAML(data []byte) (apiVersion string, charts []parsedChart, err error) {
+const (
+	// sectionNodes bounds the nodes that a YAML parser makes of a part of a chart, each of which takes some hundred bytes. Real
+	// ones have 60 thousand per MiB.
+	sectionNodes = 150_000
+	// sectionBytes bounds what it is given of one.
+	sectionBytes = 4 << 20
+	// wholeNodes is for what is read at once, by one parser at a time.
+	wholeNodes = 500_000
+)
+
+// nodesOf says how many nodes YAML has at most, or nearly so.
+func nodesOf(data []byte) int {
+	n := 0
+	for _, sign := range []string{",", "\n", ": ", "[", "{", "- "} {
+		n += bytes.Count(data, []byte(sign))
+	}
+	return n
+}
+
+// decodeYAML reads a whole document. hasEntries says whether it names entries, even none. Errors wrap errSyntax, or say that it
+// is no index.
+func decodeYAML(data []byte) (apiVersion string, charts []parsedChart, hasEntries bool, err error) {
+	if nodesOf(data) > wholeNodes {
+		return "", nil, false, errors.Join(errSyntax, errors.New("it has too many parts to be read at once"))
+	}
 	if err := checkAliases(data); err != nil {
-		return "", nil, err
+		return "", nil, false, err
 	}
 	var strict document
 	if yaml.Unmarshal(data, &strict) == nil {
@@ -219,25 +269,25 @@ func decodeYAML(data []byte) (apiVersion string, charts []parsedChart, err error
 			}
 			charts = append(charts, p)
 		}
-		return strict.APIVersion, charts, nil
+		return strict.APIVersion, charts, strict.Entries != nil, nil
 	}
 	encoded, err := yaml.YAMLToJSON(data)
 	if err != nil {
-		return "", nil, errors.Join(errSyntax, err)
+		return "", nil, false, errors.Join(errSyntax, err)
 	}
 	var loose looseDocument
 	if err := json.Unmarshal(encoded, &loose); err != nil {
-		return "", nil, err
+		return "", nil, false, err
 	}
 	for name, list := range loose.Entries {
 		charts = append(charts, decodeLoose(name, list))
 	}
-	return string(loose.APIVersion), charts, nil
+	return string(loose.APIVersion), charts, loose.Entries != nil, nil
 }
 
 // decodeSection reads the section of one chart: a mapping of its name to its entries. ok is false when it is anything else.
 func decodeSection(data []byte) (p parsedChart, ok bool) {
-	if checkAliases(data) != nil {
+	if len(data) > sectionBytes || nodesOf(data) > sectionNodes || checkAliases(data) != nil {
 		return parsedChart{}, false
 	}
 	var strict map[string][]*helmEntry

@@ -64,12 +64,13 @@ func (s *source) Read(p []byte) (int, error) {
 // texts are buffers for parts, to be used again.
 type texts struct{ pool sync.Pool }
 
-// take returns an empty buffer, large enough for the section of an ordinary chart.
+// take returns an empty buffer, large enough for any part but one with a very long entry.
 func (t *texts) take() []byte {
 	if text, ok := t.pool.Get().(*[]byte); ok {
 		return (*text)[:0]
 	}
-	return make([]byte, 0, 256<<10)
+	// Memory that is never written to is never taken from the system.
+	return make([]byte, 0, partBytes+partBytes/8)
 }
 
 func (t *texts) giveBack(text []byte) { t.pool.Put(&text) }
@@ -77,7 +78,7 @@ func (t *texts) giveBack(text []byte) { t.pool.Put(&text) }
 // splitter splits an index in block style into the sections of its charts, looking at nothing but how lines are indented. A
 // section that can be parsed for itself begins and ends where it should: a quotation or a bracket that were still open at its
 // end would have kept it from being parsed. So whoever parses the sections proves that the splitter was right, from the first to
-// the last one.
+// the last one; and whoever parses what surrounds them and finds the key of the charts in it, that the first one began right.
 type splitter struct {
 	lines *bufio.Reader
 	texts *texts
@@ -85,6 +86,8 @@ type splitter struct {
 	// head is what is not in the sections: the lines before and behind the charts.
 	head []byte
 	line int
+	// found says that the key of the charts was there. A line in its place keeps the head what it was.
+	found bool
 	// begun says that something else than comments and directives was there.
 	begun bool
 
@@ -162,9 +165,12 @@ func (s *splitter) take(line []byte) (done bool, err error) {
 		}
 		s.begun, s.indent = true, 0
 		if isEntries(content) {
+			if s.found {
+				return false, confused(s.line)
+			}
 			// Whether charts follow is seen by the next line.
-			s.indent = -1
-			return false, nil
+			s.found, s.indent = true, -1
+			return false, s.keepHead([]byte("entries: {}\n"))
 		}
 		return false, s.keepHead(line)
 	case s.indent == 0:
@@ -254,11 +260,12 @@ func isItem(content []byte) bool {
 }
 
 func isDocumentMark(content []byte) bool {
-	return bytes.HasPrefix(content, []byte("---")) || bytes.HasPrefix(content, []byte("..."))
+	marked := bytes.HasPrefix(content, []byte("---")) || bytes.HasPrefix(content, []byte("..."))
+	return marked && (len(content) == 3 || bytes.IndexByte([]byte(" \t\r\n"), content[3]) >= 0)
 }
 
 // entriesLine is the key of the charts, with nothing behind it.
-var entriesLine = regexp.MustCompile(`^(?:entries|"entries"|'entries'):(?:[ \r]*| +#.*)\n?$`)
+var entriesLine = regexp.MustCompile(`^(?:entries|"entries"|'entries'):(?: *\r?| +#[^\r\x{85}\x{2028}\x{2029}]*\r?)\n?$`)
 
 func isEntries(content []byte) bool {
 	return (content[0] == 'e' || content[0] == '"' || content[0] == '\'') && entriesLine.Match(content)

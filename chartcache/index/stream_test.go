@@ -156,6 +156,66 @@ func TestAliasesCannotMakeMuchOfLittle(t *testing.T) {
 	}
 }
 
+func TestLittleTextCannotTakeMuchMemory(t *testing.T) {
+	many := func(text string, n int) string { return strings.Repeat(text, n) }
+	for name, test := range map[string]struct {
+		text  string
+		limit uint64
+	}{
+		"lists in brackets, in many charts": {"apiVersion: v1\nentries:\n" + func() (all string) {
+			for i := range 4 {
+				all += fmt.Sprintf("  c%d:\n  - {name: c, version: 1.0.0, keywords: [%s]}\n", i, many("a,", 3<<20))
+			}
+			return all
+		}(), 64 << 20},
+		"lists in brackets, in JSON":   {`{"apiVersion":"v1","entries":{"c":[{"name":"c","version":"1.0.0","keywords":[` + many(`"",`, 3<<20) + `""]}]}}`, 96 << 20},
+		"URLs in JSON":                 {`{"apiVersion":"v1","entries":{"c":[{"name":"c","version":"1.0.0","urls":[` + many(`"",`, 3<<20) + `""]}]}}`, 400 << 20},
+		"a document of nothing but []": {"apiVersion: v1\nx: [" + many("[],", 2<<20) + "]\n", 96 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.GC()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_ = ReadHelm(strings.NewReader(test.text), nil, NewBuilder(io.Discard)) // whether it is an index does not matter
+			runtime.ReadMemStats(&after)
+			assert.Less(t, after.HeapSys-min(before.HeapSys, after.HeapSys), test.limit)
+		})
+	}
+}
+
+func TestTextsOfAnEntryAndOfAChartAreBounded(t *testing.T) {
+	entry := func(version string, size int) string {
+		return fmt.Sprintf("  - name: c\n    version: %s\n    description: %s\n", version, strings.Repeat("x", size))
+	}
+	r := fromHelm(t, "apiVersion: v1\nentries:\n  c:\n"+entry("1.0.0", 100)+entry("1.1.0", maxEntryBytes))
+	assert.Equal(t, []string{"1.0.0"}, versionsOf(t, r, "c"), "an entry with too much is left out")
+	assert.Equal(t, int64(1), r.Stats().Rejected)
+
+	var large strings.Builder
+	const n = maxChartBytes/(maxEntryBytes/2) + 10
+	for i := range n {
+		large.WriteString(entry(fmt.Sprintf("1.%d.0", i), maxEntryBytes/2))
+	}
+	r = fromHelm(t, "apiVersion: v1\nentries:\n  c:\n"+large.String())
+	assert.Less(t, r.Stats().Versions, int64(n), "the versions over the bound are left out")
+	assert.Equal(t, int64(n), r.Stats().Versions+r.Stats().Rejected)
+
+	b := NewBuilder(io.Discard)
+	var err error
+	for i := 0; err == nil && i <= maxLatestBytes/maxEntryBytes+1; i++ {
+		err = b.Add(fmt.Sprintf("c%d", i), []Entry{{Version: "1.0.0", Description: strings.Repeat("x", maxEntryBytes)}})
+	}
+	assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, cacheerr.ReasonOf(err), "%v", err)
+
+	entries := make([]string, maxURLs+1)
+	for i := range entries {
+		entries[i] = fmt.Sprint(i)
+	}
+	e, ok := (&helmEntry{Name: "c", URLs: entries}).entry()
+	require.True(t, ok)
+	assert.Len(t, e.URLs, maxURLs)
+}
+
 // endless gives the sections of numbered charts, one after the other, without holding more than one.
 type endless struct {
 	left, next int

@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"context"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -73,7 +75,7 @@ type paced struct {
 
 // RoundTrip implements http.RoundTripper. Its own errors are UPSTREAM_RATE_LIMITED, or those of the request's context.
 func (p *paced) RoundTrip(req *http.Request) (*http.Response, error) {
-	name := strings.ToLower(req.URL.Host)
+	name := HostOf(req.URL)
 	if err := p.await(req.Context(), name); err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close() // as a RoundTripper must
@@ -114,7 +116,9 @@ func (p *paced) await(ctx context.Context, name string) error {
 	h := p.hosts.get(name, p.perSecond, now)
 	if wait := h.quiet.Sub(now); wait > 0 {
 		p.hosts.mu.Unlock()
-		return tooOften(wait, "%s asked for fewer requests a moment ago", hostName(name))
+		e := cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED, "%s asked for fewer requests a moment ago", hostName(name))
+		e.RetryAfter = wait
+		return e
 	}
 	turn := h.pace.ReserveN(now, 1)
 	wait := turn.DelayFrom(now)
@@ -124,7 +128,8 @@ func (p *paced) await(ctx context.Context, name string) error {
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait {
 		turn.CancelAt(now)
-		return tooOften(wait, "%s would be asked more than %d times a second (limit --%s)", hostName(name), p.perSecond, FlagHostRate)
+		return cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE,
+			"the time that is left is too short to ask %s at most %d times a second (limit --%s)", hostName(name), p.perSecond, FlagHostRate)
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
@@ -137,16 +142,24 @@ func (p *paced) await(ctx context.Context, name string) error {
 	}
 }
 
+// HostOf returns the host and port of a URL in the one spelling that stands for all: in lower case, without the port that its
+// scheme implies and without the dot at the end of an absolute name.
+func HostOf(u *url.URL) string {
+	name := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	implied := "443"
+	if u.Scheme == "http" {
+		implied = "80"
+	}
+	if u.Port() == "" || u.Port() == implied {
+		return name
+	}
+	return net.JoinHostPort(name, u.Port())
+}
+
 // hostName is a host as it may be shown; an index can name what is none.
 func hostName(name string) string {
 	if !plainHost.MatchString(name) {
 		return "the host"
 	}
 	return name
-}
-
-func tooOften(wait time.Duration, why string, args ...any) error {
-	e := cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_RATE_LIMITED, why, args...)
-	e.RetryAfter = wait
-	return e
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -91,7 +92,7 @@ func TestARequestThatWouldWaitForLongerThanItMayFailsAtOnce(t *testing.T) {
 		defer cancel()
 		start := time.Now()
 		err := list(ctx, one)
-		assertReason(t, rateLimited, err, "--"+FlagHostRate)
+		assertReason(t, unreachableReason, err, "--"+FlagHostRate)
 		assert.Zero(t, time.Since(start))
 		require.NoError(t, list(t.Context(), one), "who waits gets its turn")
 		assert.InDelta(t, 1.0, time.Since(start).Seconds(), 0.01, "the turn that was not taken was given back")
@@ -120,6 +121,18 @@ func TestAHostThatAskedForFewerRequestsIsLeftAloneByAllRepositories(t *testing.T
 				require.NoError(t, list(t.Context(), all[1]))
 			})
 		})
+	}
+}
+
+func TestAHostHasOneName(t *testing.T) {
+	for raw, want := range map[string]string{
+		"https://Charts.example.com./a": "charts.example.com", "https://charts.example.com:443": "charts.example.com",
+		"http://charts.example.com:80": "charts.example.com", "http://charts.example.com:443": "charts.example.com:443",
+		"oci://charts.example.com": "charts.example.com", "https://[::1]:8443": "[::1]:8443",
+	} {
+		u, err := url.Parse(raw)
+		require.NoError(t, err)
+		assert.Equal(t, want, HostOf(u), raw)
 	}
 }
 
@@ -162,9 +175,9 @@ func TestATokenIsAskedForOnceForAllSyncs(t *testing.T) {
 	require.NoError(t, sync("s3cret"))
 	assert.Equal(t, asked, r.tokens)
 
-	clock = clock.Add(tokensIdle)
+	clock = clock.Add(tokensAge)
 	require.NoError(t, sync("s3cret"))
-	assert.Greater(t, r.tokens, asked, "tokens that were not used for long are forgotten")
+	assert.Greater(t, r.tokens, asked, "old tokens are forgotten")
 }
 
 func TestOnlySoManyTokensAreKept(t *testing.T) {
@@ -175,6 +188,6 @@ func TestOnlySoManyTokensAreKept(t *testing.T) {
 	}
 	assert.Len(t, kept.sets, maxTokenSets)
 	assert.NotSame(t, first, kept.of("registry", Credentials{Username: "0", Password: "s3cret"}, now().Add(time.Minute)))
-	kept.of("registry", Credentials{}, now().Add(2*tokensIdle))
+	kept.of("registry", Credentials{}, now().Add(2*tokensAge))
 	assert.Len(t, kept.sets, 1)
 }

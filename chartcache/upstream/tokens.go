@@ -12,8 +12,8 @@ import (
 const (
 	// maxTokenSets bounds the registries and accounts whose tokens are kept.
 	maxTokenSets = 1000
-	// tokensIdle is how long tokens are kept without use; registries give them for minutes.
-	tokensIdle = time.Hour
+	// tokensAge is how long tokens are kept, used or not: registries give them for minutes, and one for each chart.
+	tokensAge = 10 * time.Minute
 )
 
 // tokens keeps what registries gave for credentials, so that a sync does not begin with asking for a token again. Other
@@ -26,7 +26,7 @@ type tokens struct {
 
 type tokenSet struct {
 	cache auth.Cache
-	used  time.Time
+	since time.Time
 }
 
 func newTokens() *tokens { return &tokens{sets: map[[sha256.Size]byte]*tokenSet{}} }
@@ -36,20 +36,19 @@ func (t *tokens) of(registry string, c Credentials, now time.Time) auth.Cache {
 	id := accountID(registry, c)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if set, ok := t.sets[id]; ok && now.Sub(set.used) < tokensIdle {
-		set.used = now
+	if set, ok := t.sets[id]; ok && now.Sub(set.since) < tokensAge {
 		return set.cache
 	}
 	t.forget(now)
-	set := &tokenSet{cache: auth.NewCache(), used: now}
+	set := &tokenSet{cache: auth.NewCache(), since: now}
 	t.sets[id] = set
 	return set.cache
 }
 
-// forget drops what was not used for long, and makes room for one set more. The caller holds mu.
+// forget drops what is old, and makes room for one set more. The caller holds mu.
 func (t *tokens) forget(now time.Time) {
 	for id, set := range t.sets {
-		if now.Sub(set.used) >= tokensIdle {
+		if now.Sub(set.since) >= tokensAge {
 			delete(t.sets, id)
 		}
 	}
@@ -57,7 +56,7 @@ func (t *tokens) forget(now time.Time) {
 		var oldest [sha256.Size]byte
 		var least *tokenSet
 		for id, set := range t.sets {
-			if least == nil || set.used.Before(least.used) {
+			if least == nil || set.since.Before(least.since) {
 				oldest, least = id, set
 			}
 		}

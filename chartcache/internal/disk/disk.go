@@ -54,15 +54,17 @@ type Folder struct {
 	purpose string
 	hooks   Hooks
 
-	// mu guards leftovers: temporary files that could not be removed, to be removed later.
+	// mu guards leftovers, temporary files that could not be removed, to be removed later; and lasting, the folders that are
+	// surely there after a crash.
 	mu        sync.Mutex
 	leftovers []string
+	lasting   map[string]bool
 }
 
 // Open opens a folder, which is made when missing, and removes what interrupted writes left. purpose completes messages:
 // "cannot write <purpose>".
 func Open(dir, purpose string, hooks Hooks) (*Folder, error) {
-	f := &Folder{purpose: purpose, hooks: hooks}
+	f := &Folder{purpose: purpose, hooks: hooks, lasting: map[string]bool{}}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, f.failed(err, "make the folder of")
 	}
@@ -93,18 +95,36 @@ func (f *Folder) Mkdir(name string) error {
 	if name == "." {
 		return nil
 	}
-	if info, err := f.root.Lstat(name); err == nil && info.IsDir() {
+	info, err := f.root.Lstat(name)
+	exists := err == nil && info.IsDir()
+	if exists && f.isLasting(name) {
 		return nil
 	}
 	parent := path.Dir(name)
 	if err := f.Mkdir(parent); err != nil {
 		return err
 	}
-	err := f.do(OpMkdir, name, func() error { return f.root.Mkdir(name, 0o750) })
-	if err != nil && !errors.Is(err, fs.ErrExist) { // somebody else may have been faster
-		return f.failed(err, "write")
+	if !exists {
+		err := f.do(OpMkdir, name, func() error { return f.root.Mkdir(name, 0o750) })
+		if err != nil && !errors.Is(err, fs.ErrExist) { // somebody else may have been faster
+			return f.failed(err, "write")
+		}
 	}
-	return f.SyncFolder(parent)
+	// One that is there may have been made by a process that ended before it could do this.
+	if err := f.SyncFolder(parent); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lasting[name] = true
+	return nil
+}
+
+// isLasting says whether this process made sure that a folder is there after a crash.
+func (f *Folder) isLasting(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.lasting[name]
 }
 
 // SyncFolder makes what was created, renamed and removed in a folder last.

@@ -96,7 +96,7 @@ func describe(e client.Event) (line event, text string) {
 			text += "   " + oneLine(strings.Join(e.Charts, " "))
 		}
 		if r.Error != nil {
-			text += "   " + r.Error.Reason + ": " + r.Error.Message
+			text += "   " + r.Error.Reason + ": " + oneLine(r.Error.Message)
 		}
 	case *client.Deleted:
 		line = event{Event: "deleted", Repository: &repository{Namespace: e.Source.Namespace, Name: e.Source.Name, URL: e.Source.URL}}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/ketches/helm-operator/chartcache/client"
 )
@@ -41,7 +42,7 @@ func printTable[T any](w io.Writer, columns []column[T], rows []T) error {
 func oneLine(text string) string {
 	const most = 80
 	clean := []rune(strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
