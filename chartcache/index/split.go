@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"sync"
 )
 
@@ -64,13 +65,12 @@ func (s *source) Read(p []byte) (int, error) {
 // texts are buffers for parts, to be used again.
 type texts struct{ pool sync.Pool }
 
-// take returns an empty buffer, large enough for any part but one with a very long entry.
+// take returns an empty buffer, large enough for the section of a small chart; those that grew come back.
 func (t *texts) take() []byte {
 	if text, ok := t.pool.Get().(*[]byte); ok {
 		return (*text)[:0]
 	}
-	// Memory that is never written to is never taken from the system.
-	return make([]byte, 0, partBytes+partBytes/8)
+	return make([]byte, 0, 128<<10)
 }
 
 func (t *texts) giveBack(text []byte) { t.pool.Put(&text) }
@@ -228,6 +228,10 @@ func (s *splitter) keep(line []byte) error {
 	}
 	if len(s.current.text)+len(line) > maxPartBytes {
 		return confused(s.current.line)
+	}
+	if need := len(s.current.text) + len(line); need > cap(s.current.text) {
+		// By more than append would, which copies a large section six times.
+		s.current.text = slices.Grow(s.current.text, max(cap(s.current.text), len(line)))
 	}
 	s.current.text = append(s.current.text, line...)
 	return nil

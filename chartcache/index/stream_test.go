@@ -157,7 +157,7 @@ func TestAliasesCannotMakeMuchOfLittle(t *testing.T) {
 }
 
 func TestLittleTextCannotTakeMuchMemory(t *testing.T) {
-	many := func(text string, n int) string { return strings.Repeat(text, n) }
+	many := strings.Repeat
 	for name, test := range map[string]struct {
 		text  string
 		limit uint64
