@@ -130,13 +130,7 @@ func (in *reading) readYAML(r *bufio.Reader) error {
 	if err != nil {
 		return err
 	}
-	if found {
-		// Only where the head can be read, and holds the key of the charts, were the charts where they seemed to be.
-		if _, _, has, err := decodeYAML(head); errors.Is(err, errSyntax) || err == nil && !has {
-			return errConfused
-		}
-	}
-	return in.readDocument(head)
+	return in.readDocument(head, found)
 }
 
 // readWhole reads an index again, at once, after it turned out not to be laid out chart by chart; why tells where.
@@ -150,16 +144,19 @@ func (in *reading) readWhole(rest io.Reader, why error) error {
 	}
 	in.builder.dropAll()
 	in.entries, in.replaces = 0, false
-	return in.readDocument(slices.Concat(in.source.kept...))
+	return in.readDocument(slices.Concat(in.source.kept...), false)
 }
 
-// readDocument reads what is not in the sections of charts, or a whole index.
-func (in *reading) readDocument(text []byte) error {
+// readDocument reads a whole index, or what surrounds the sections of charts. Those were where they seemed to be only if what
+// surrounds them can be read, and holds the key of the charts; otherwise it is errConfused.
+func (in *reading) readDocument(text []byte, surrounds bool) error {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return notAnIndex(nil, "it is empty")
 	}
-	apiVersion, charts, _, err := decodeYAML(text)
+	apiVersion, charts, hasEntries, err := decodeYAML(text)
 	switch {
+	case surrounds && (errors.Is(err, errSyntax) || err == nil && !hasEntries):
+		return errConfused
 	case errors.Is(err, errSyntax):
 		return notAnIndex(err, "it is not valid YAML"+lineIn(err))
 	case err != nil:
