@@ -214,8 +214,9 @@ func validName(name string) bool {
 	return name != "" && len(name) <= maxNameBytes && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
+// sortable is an entry with its version, parsed.
 type sortable struct {
-	entry   Entry
+	entry   *Entry
 	version *semver.Version
 }
 
@@ -224,8 +225,9 @@ type sortable struct {
 func sortVersions(entries []Entry) []sortable {
 	sorted := make([]sortable, 0, len(entries))
 	seen := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		v, err := semver.NewVersion(e.Version)
+	for i := range entries {
+		e := &entries[i]
+		v, err := parseVersion(e.Version)
 		// A year of more than four digits cannot be written as JSON.
 		if err != nil || seen[e.Version] || e.Created.Year() < 0 || e.Created.Year() > 9999 {
 			continue
@@ -242,6 +244,14 @@ func sortVersions(entries []Entry) []sortable {
 		)
 	})
 	return sorted
+}
+
+// parseVersion is semver.NewVersion, which is slower for versions that need no help.
+func parseVersion(version string) (*semver.Version, error) {
+	if v, err := semver.StrictNewVersion(version); err == nil {
+		return v, nil
+	}
+	return semver.NewVersion(version)
 }
 
 // newestStable is the position of the newest version that is no prerelease; that of the newest one when there is none.

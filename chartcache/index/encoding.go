@@ -32,7 +32,7 @@ func encodeList(entries []sortable) []byte {
 	var one []byte
 	body := make([]byte, 0, 160*len(entries))
 	for i := range entries {
-		one = appendEntry(one[:0], &entries[i].entry, d.place)
+		one = appendEntry(one[:0], entries[i].entry, d.place)
 		body = appendString(body, one)
 	}
 	size := binary.MaxVarintLen64

@@ -287,6 +287,8 @@ func (in *reading) parse(t *task, p parsers) {
 		c := encodeChart(t.parsed.name, t.parsed.entries, t.parsed.rejected)
 		c.record.source = source
 		t.encoded = &c
+		clear(t.parsed.entries) // their texts are not needed any more
+		p.lines.spare, t.parsed = t.parsed.entries, parsedChart{}
 	}
 }
 

@@ -23,6 +23,8 @@ type lineParser struct {
 	memo []remembered
 	last []string
 
+	// spare is room for entries that is not used any more.
+	spare []Entry
 	// parsed is the section that is being read, entry the entry in it.
 	parsed  parsedChart
 	entry   helmEntry
@@ -87,7 +89,7 @@ func (p *lineParser) parse(section []byte) (parsed parsedChart, ok bool) {
 	if !ok {
 		return parsedChart{}, false
 	}
-	p.parsed = parsedChart{name: name}
+	p.parsed, p.spare = parsedChart{name: name, entries: p.spare[:0]}, nil
 	p.inEntry, p.dash, p.keys, p.open = false, -1, -1, nothingOpen()
 	for len(rest) > 0 {
 		line, rest = cutLine(rest)
@@ -214,15 +216,15 @@ func (p *lineParser) keyLine(indent int, content []byte) bool {
 		p.key = wanted[p.field]
 		return p.value(value)
 	}
-	p.key = string(content[:colon])
-	switch {
-	case p.key == "urls":
-		p.entry.URLs = nil
+	if i := slices.Index(ignored, string(content[:colon])); i >= 0 {
+		p.key = ignored[i]
+	} else {
+		if p.key = string(content[:colon]); p.key == "urls" {
+			p.entry.URLs = nil
+		} else if checked[p.key] == nil {
+			return false
+		}
 		return len(value) == 0 || string(value) == "[]"
-	case checked[p.key] != nil:
-		return len(value) == 0 || string(value) == "[]"
-	case !slices.Contains(ignored, p.key):
-		return false
 	}
 	open, ok := openAfter(value, indent)
 	p.open = open
