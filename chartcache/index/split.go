@@ -103,6 +103,9 @@ type splitter struct {
 // split calls emit with every part, and returns what surrounds them. Errors are errConfused, or of the stream or emit.
 func (s *splitter) split() (head []byte, err error) {
 	for {
+		if err := s.takeRun(); err != nil {
+			return nil, err
+		}
 		line, err := s.readLine()
 		if len(line) > 0 {
 			done, takeErr := s.take(line)
@@ -125,6 +128,39 @@ func (s *splitter) split() (head []byte, err error) {
 	}
 	return s.head, nil
 }
+
+// takeRun takes the lines that were read already and surely belong to the current section, all at once: those that are indented
+// deeper than its entries. It is why splitting costs little.
+func (s *splitter) takeRun() error {
+	if s.current.text == nil || s.item < 0 || s.item+1 > len(spaces) {
+		return nil
+	}
+	window, err := s.lines.Peek(s.lines.Buffered())
+	if err != nil {
+		return err
+	}
+	deeper := []byte(spaces[:s.item+1])
+	run, lines := 0, 0
+	for {
+		end := bytes.IndexByte(window[run:], '\n')
+		if end < 0 || !bytes.HasPrefix(window[run:run+end], deeper) {
+			break
+		}
+		run, lines = run+end+1, lines+1
+	}
+	if run == 0 {
+		return nil
+	}
+	if err := s.keep(window[:run]); err != nil {
+		return err
+	}
+	s.line += lines
+	_, err = s.lines.Discard(run)
+	return err
+}
+
+// spaces is as deep as entries are indented where runs of lines are taken at once.
+const spaces = "                "
 
 // readLine returns the next line with its end. It is valid until the next call.
 func (s *splitter) readLine() ([]byte, error) {
