@@ -146,6 +146,8 @@ func (b *Builder) Finish() (revision string, stats Stats, err error) {
 type encodedChart struct {
 	record chartRecord
 	block  []byte
+	// borrowed says that somebody wants the block back once it is written.
+	borrowed bool
 }
 
 // encodeChart sorts and encodes a chart. rejected is the number of entries that were left out already.

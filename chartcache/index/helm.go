@@ -36,7 +36,7 @@ const (
 //
 // The file is read as a stream. Charts whose text is as it was when before was made are copied from there without being parsed;
 // before may be nil. What is not laid out chart by chart (a list of anchors, say) is read at once if it is not larger than
-// 8 MiB, and rejected otherwise.
+// 4 MiB, and rejected otherwise.
 func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
 	s := &source{r: r}
 	buffered := bufio.NewReaderSize(s, 64<<10)
@@ -319,11 +319,11 @@ func (in *reading) unchanged(p part, source [sourceBytes]byte) *encodedChart {
 	if err != nil || !ok || record.source != source {
 		return nil
 	}
-	block, err := in.before.block(record)
+	block, err := in.before.readInto(in.texts.take(), record.offset, record.length, record.checksum)
 	if err != nil {
 		return nil
 	}
-	return &encodedChart{record: record, block: block}
+	return &encodedChart{record: record, block: block, borrowed: true}
 }
 
 // collect adds what came of a part.
@@ -370,6 +370,9 @@ func (in *reading) add(c encodedChart) error {
 	}
 	if err := in.builder.put(c, entries); err != nil {
 		return fmt.Errorf("write index: %w", err)
+	}
+	if c.borrowed {
+		in.texts.giveBack(c.block)
 	}
 	return nil
 }

@@ -263,7 +263,12 @@ func (r *Reader) block(record chartRecord) ([]byte, error) {
 }
 
 func (r *Reader) read(offset, length int64, checksum uint32) ([]byte, error) {
-	data := make([]byte, length)
+	return r.readInto(nil, offset, length, checksum)
+}
+
+// readInto is read with a buffer that may be large enough.
+func (r *Reader) readInto(buffer []byte, offset, length int64, checksum uint32) ([]byte, error) {
+	data := slices.Grow(buffer[:0], int(length))[:length]
 	if _, err := r.file.ReadAt(data, offset); err != nil {
 		return nil, readError(err)
 	}

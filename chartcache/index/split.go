@@ -14,7 +14,7 @@ import (
 const (
 	// wholeBytes bounds what is read at once: an index that is not laid out chart by chart, and what surrounds the charts of
 	// one that is. Parsing takes about 16 times as much memory.
-	wholeBytes = 8 << 20
+	wholeBytes = 4 << 20
 	// partBytes is how large a part of a chart's section grows before the next one begins.
 	partBytes = 1 << 20
 	// maxPartBytes bounds one entry, the smallest part there is.
