@@ -36,11 +36,7 @@ func newShow() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("the part must be chart, values, readme, schema or crds; not %q", args[0])
 			}
-			request, err := chartRequest(args[1:], digest)
-			if err != nil {
-				return err
-			}
-			return c.run(cmd, func(ctx context.Context, api *client.Client) error {
+			return c.runChart(cmd, args[1:], digest, func(ctx context.Context, api *client.Client, request client.ChartRequest) error {
 				detail, err := api.Detail(ctx, request, part)
 				if err != nil {
 					return err
@@ -50,7 +46,7 @@ func newShow() *cobra.Command {
 		},
 	}
 	c.addFlags(cmd)
-	cmd.Flags().StringVar(&digest, "digest", "", "Digest of the tarball, which wins over the version.")
+	addDigest(cmd, &digest)
 	return cmd
 }
 
@@ -82,11 +78,7 @@ func newPull() *cobra.Command {
 		Example: "  chartcache pull team-a/bitnami redis \"^20.0.0\"\n  chartcache pull oci://registry.example.com/charts widgets 1.2.3 -d /tmp --prov",
 		Args:    cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request, err := chartRequest(args, digest)
-			if err != nil {
-				return err
-			}
-			return c.run(cmd, func(ctx context.Context, api *client.Client) error {
+			return c.runChart(cmd, args, digest, func(ctx context.Context, api *client.Client, request client.ChartRequest) error {
 				p := pull{folder: folder, provenance: provenance, progress: newProgress(cmd.ErrOrStderr())}
 				path, err := p.run(ctx, api, request)
 				if err != nil {
@@ -98,7 +90,7 @@ func newPull() *cobra.Command {
 		},
 	}
 	c.addFlags(cmd)
-	cmd.Flags().StringVar(&digest, "digest", "", "Digest of the tarball, or for OCI of the manifest (\"sha256:...\"), which wins over the version.")
+	addDigest(cmd, &digest)
 	cmd.Flags().StringVarP(&folder, "destination", "d", ".", "Folder to write to.")
 	cmd.Flags().BoolVar(&provenance, "prov", false, "Write the provenance file beside the chart; fail when there is none.")
 	return cmd

@@ -109,6 +109,22 @@ func chartRequest(args []string, digest string) (client.ChartRequest, error) {
 	return request, nil
 }
 
+// addDigest adds the flag that pins a chart.
+func addDigest(cmd *cobra.Command, digest *string) {
+	cmd.Flags().StringVar(digest, "digest", "", "Digest of the tarball, or for OCI of the manifest (\"sha256:...\"), which wins over the version.")
+}
+
+// runChart is run for a command about one chart version, whose arguments are REPOSITORY CHART [VERSION].
+func (c *connection) runChart(
+	cmd *cobra.Command, args []string, digest string, f func(ctx context.Context, api *client.Client, request client.ChartRequest) error,
+) error {
+	request, err := chartRequest(args, digest)
+	if err != nil {
+		return err
+	}
+	return c.run(cmd, func(ctx context.Context, api *client.Client) error { return f(ctx, api, request) })
+}
+
 // note tells people something that is no part of the answer.
 func note(w io.Writer, format string, args ...any) {
 	_, _ = fmt.Fprintf(w, format+"\n", args...)

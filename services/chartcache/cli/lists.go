@@ -181,11 +181,7 @@ func newResolve() *cobra.Command {
 		Example: "  chartcache resolve team-a/bitnami redis \"^20.0.0\"\n  chartcache resolve team-a/bitnami redis -o json",
 		Args:    cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			request, err := chartRequest(args, digest)
-			if err != nil {
-				return err
-			}
-			return c.run(cmd, func(ctx context.Context, api *client.Client) error {
+			return c.runChart(cmd, args, digest, func(ctx context.Context, api *client.Client, request client.ChartRequest) error {
 				resolved, err := api.Resolve(ctx, request)
 				if err != nil {
 					return err
@@ -198,7 +194,7 @@ func newResolve() *cobra.Command {
 		},
 	}
 	c.addFlags(cmd, asTable, asJSON)
-	cmd.Flags().StringVar(&digest, "digest", "", "Digest of the tarball, or for OCI of the manifest (\"sha256:...\"), which wins over the version.")
+	addDigest(cmd, &digest)
 	return cmd
 }
 
