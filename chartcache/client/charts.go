@@ -21,7 +21,7 @@ func (c *Client) ListCharts(ctx context.Context, source Source, options ListChar
 		}
 		for {
 			request.PageSize = nextPageSize(options.Limit, len(list.Charts))
-			page, err := c.chartPage(ctx, request)
+			page, err := call(ctx, c, affinityOf(source), c.timeouts.List, c.rpc.ListCharts, request)
 			if err != nil {
 				return ChartList{}, err
 			}
@@ -35,13 +35,6 @@ func (c *Client) ListCharts(ctx context.Context, source Source, options ListChar
 			}
 		}
 	})
-}
-
-func (c *Client) chartPage(ctx context.Context, request *chartcachev1.ListChartsRequest) (*chartcachev1.ListChartsResponse, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.List)
-	defer cancel()
-	page, err := c.rpc.ListCharts(ctx, request)
-	return page, errorOf(err)
 }
 
 // ListVersions returns the versions of a chart, newest first. Errors: *Error, such as CHART_NOT_FOUND and
@@ -61,7 +54,7 @@ func (c *Client) ListVersions(ctx context.Context, source Source, chart string, 
 		}
 		for {
 			request.PageSize = nextPageSize(options.Limit, len(list.Versions))
-			page, err := c.versionPage(ctx, request)
+			page, err := call(ctx, c, affinityOf(source), c.timeouts.List, c.rpc.ListVersions, request)
 			if err != nil {
 				return VersionList{}, err
 			}
@@ -77,18 +70,9 @@ func (c *Client) ListVersions(ctx context.Context, source Source, chart string, 
 	})
 }
 
-func (c *Client) versionPage(ctx context.Context, request *chartcachev1.ListVersionsRequest) (*chartcachev1.ListVersionsResponse, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.List)
-	defer cancel()
-	page, err := c.rpc.ListVersions(ctx, request)
-	return page, errorOf(err)
-}
-
 // Resolve says which version and digest a request means now. Errors: *Error, such as CHART_NOT_FOUND,
 // VERSION_NOT_FOUND, CONSTRAINT_INVALID, and the reasons of a fetch where the digest has to be learned.
 func (c *Client) Resolve(ctx context.Context, request ChartRequest) (Resolved, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.Resolve)
-	defer cancel()
 	p := &chartcachev1.ResolveVersionRequest{
 		Source:      &chartcachev1.ResolveVersionRequest_Url{Url: request.Source.URL},
 		Chart:       request.Chart,
@@ -99,9 +83,9 @@ func (c *Client) Resolve(ctx context.Context, request ChartRequest) (Resolved, e
 	if request.Source.URL == "" {
 		p.Source = &chartcachev1.ResolveVersionRequest_Repository{Repository: refOf(request.Source)}
 	}
-	response, err := c.rpc.ResolveVersion(ctx, p)
+	response, err := call(ctx, c, affinityOf(request.Source), c.timeouts.Resolve, c.rpc.ResolveVersion, p)
 	if err != nil {
-		return Resolved{}, errorOf(err)
+		return Resolved{}, err
 	}
 	return Resolved{
 		Version:       versionOf(response.GetVersion()),

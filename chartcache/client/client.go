@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	// Registers the policy that serviceConfig names; it brings xxhash and no xDS.
+	_ "google.golang.org/grpc/balancer/ringhash"
 
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
@@ -30,7 +34,7 @@ type Config struct {
 	Dialer func(ctx context.Context, address string) (net.Conn, error)
 	// Timeouts are the deadlines of calls whose context has none.
 	Timeouts Timeouts
-	// Backoff says how long Watch waits before it connects again.
+	// Backoff says how long Watch and Download wait before they connect again.
 	Backoff Backoff
 }
 
@@ -68,6 +72,9 @@ type Client struct {
 	rpc      chartcachev1.ChartCacheServiceClient
 	timeouts Timeouts
 	backoff  Backoff
+	// home is the affinity of calls about no repository in particular. It differs from client to client, so that these
+	// spread over the replicas, while the watch and the pages of one client stay with one replica that knows their tokens.
+	home string
 }
 
 // maxMessageBytes bounds one received message. A page has at most 1000 charts; an icon may be a data URL of many KiB.
@@ -75,7 +82,10 @@ const maxMessageBytes = 64 << 20
 
 // New prepares a client. It does not wait for the server and does not fail when the server is away: the first call
 // connects. It fails when the configuration cannot work. Close it when it is not needed any more.
-func New(cfg Config) (*Client, error) {
+func New(cfg Config) (*Client, error) { return newClient(cfg) }
+
+// newClient is New with more options of gRPC.
+func newClient(cfg Config, more ...grpc.DialOption) (*Client, error) {
 	if cfg.Target == "" {
 		return nil, fmt.Errorf("create chartcache client: the target is empty")
 	}
@@ -103,15 +113,17 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Dialer != nil {
 		options = append(options, grpc.WithContextDialer(cfg.Dialer))
 	}
-	conn, err := grpc.NewClient(targetOf(cfg.Target), options...)
+	conn, err := grpc.NewClient(targetOf(cfg.Target), append(options, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("create chartcache client for %s: %w", cfg.Target, err)
 	}
+	wait := cfg.Backoff.withDefaults()
 	return &Client{
 		conn:     conn,
 		rpc:      chartcachev1.NewChartCacheServiceClient(conn),
 		timeouts: cfg.Timeouts.withDefaults(),
-		backoff:  cfg.Backoff.withDefaults(),
+		backoff:  wait,
+		home:     strconv.FormatFloat(wait.Rand(), 'x', -1, 64),
 	}, nil
 }
 
@@ -125,31 +137,6 @@ func targetOf(target string) string {
 	}
 	return "dns:///" + target
 }
-
-// serviceConfig balances over all addresses and retries reads that the transport lost. The server forbids the retry of
-// what it answered itself (an upstream that is down does not get up within a second) by a push-back trailer.
-// SyncRepository is not a read; streams resume by themselves.
-const serviceConfig = `{
-  "loadBalancingConfig": [{"round_robin": {}}],
-  "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
-  "methodConfig": [{
-    "name": [
-      {"service": "chartcache.v1.ChartCacheService", "method": "ListRepositories"},
-      {"service": "chartcache.v1.ChartCacheService", "method": "GetRepository"},
-      {"service": "chartcache.v1.ChartCacheService", "method": "ListCharts"},
-      {"service": "chartcache.v1.ChartCacheService", "method": "ListVersions"},
-      {"service": "chartcache.v1.ChartCacheService", "method": "ResolveVersion"},
-      {"service": "chartcache.v1.ChartCacheService", "method": "GetChartDetail"}
-    ],
-    "retryPolicy": {
-      "maxAttempts": 4,
-      "initialBackoff": "0.2s",
-      "maxBackoff": "2s",
-      "backoffMultiplier": 2,
-      "retryableStatusCodes": ["UNAVAILABLE"]
-    }
-  }]
-}`
 
 func (t Timeouts) withDefaults() Timeouts {
 	set := func(d *time.Duration, value time.Duration) {
@@ -190,12 +177,4 @@ func (b Backoff) delay(failures int) time.Duration {
 	}
 	d = min(d, b.Max)
 	return d/2 + time.Duration(b.Rand()*float64(d/2))
-}
-
-// withTimeout gives a context a deadline unless it has one.
-func withTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	if _, ok := ctx.Deadline(); ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithTimeout(ctx, timeout)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -79,6 +80,13 @@ func TestErrorsCarryWhatTheServerSaid(t *testing.T) {
 			assert.Equal(t, test.text, e.Error())
 		})
 	}
+	about, err := status.New(codes.NotFound, "there is no repository a/b").WithDetails(&errdetails.ErrorInfo{
+		Domain: "chartcache", Reason: "REPOSITORY_NOT_FOUND", Metadata: map[string]string{"repository": "a/b"},
+	})
+	require.NoError(t, err)
+	var e *Error
+	require.ErrorAs(t, errorOf(about.Err()), &e)
+	assert.Equal(t, "a/b", e.Repository)
 	assert.NoError(t, errorOf(nil))
 	assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED, ReasonOf(errors.New("other")))
 	assert.False(t, IsUnreachable(nil))

@@ -46,8 +46,6 @@ type File struct {
 // Detail returns parts of a chart version without its tarball; no parts mean all of them. Errors: *Error, such as those of
 // Resolve and Download; TOO_LARGE when the parts have more than 12 MiB together.
 func (c *Client) Detail(ctx context.Context, request ChartRequest, parts ...Part) (Detail, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.Resolve)
-	defer cancel()
 	p := &chartcachev1.GetChartDetailRequest{
 		Source:      &chartcachev1.GetChartDetailRequest_Url{Url: request.Source.URL},
 		Chart:       request.Chart,
@@ -64,9 +62,9 @@ func (c *Client) Detail(ctx context.Context, request ChartRequest, parts ...Part
 			p.ReadMask.Paths = append(p.ReadMask.Paths, string(part))
 		}
 	}
-	response, err := c.rpc.GetChartDetail(ctx, p)
+	response, err := call(ctx, c, affinityOf(request.Source), c.timeouts.Resolve, c.rpc.GetChartDetail, p)
 	if err != nil {
-		return Detail{}, errorOf(err)
+		return Detail{}, err
 	}
 	got := response.GetDetail()
 	d := Detail{

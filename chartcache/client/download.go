@@ -18,35 +18,70 @@ import (
 // stopped, so that a big chart arrives over a bad line too.
 const downloadResumptions = 5
 
-// Download writes the tarball of a chart version to w and verifies its sha256. A stream that breaks is resumed where it
-// stopped. When it fails, w holds unverified bytes that must be thrown away.
+// Announcer is a writer for Download that wants to know what comes.
+type Announcer interface {
+	// Announce is called once, before the first byte, with all that is known of the tarball, its size included. Nothing is
+	// verified yet.
+	Announce(Downloaded)
+}
+
+// Download writes the tarball of a chart version to w, which may be an Announcer, and verifies its sha256. A stream that
+// breaks is resumed where it stopped, by another replica if need be. When it fails, w holds unverified bytes that must be
+// thrown away.
 // Errors: *Error, such as those of Resolve, and DIGEST_MISMATCH when what arrived is not what was promised; an error of
 // w is in the chain.
 func (c *Client) Download(ctx context.Context, request ChartRequest, w io.Writer) (Downloaded, error) {
 	ctx, cancel := withTimeout(ctx, c.timeouts.Download)
 	defer cancel()
+	ctx = withAffinity(ctx, affinityOf(request.Source))
 	d := download{client: c, request: request, w: w, sum: sha256.New()}
 	for failures := 1; ; failures++ {
 		err := d.stream(ctx)
 		if err == nil {
 			return d.finish()
 		}
-		if failures > downloadResumptions || !resumable(err) {
-			return Downloaded{}, err
-		}
-		select {
-		case <-c.backoff.After(c.backoff.delay(failures)):
-		case <-ctx.Done():
+		if failures > downloadResumptions || !d.again(ctx, err, failures) {
 			return Downloaded{}, err
 		}
 	}
 }
 
-// resumable reports whether a stream may be opened again: only when it was lost on the way. What the server said itself
-// stays true.
-func resumable(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Reason == chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED && e.Code == codes.Unavailable
+// again prepares for another stream after one that failed, and reports whether there should be one: when it was lost on
+// the way, when the server asks for a little patience, and when a replica that took over lacks what the one before had.
+func (d *download) again(ctx context.Context, err error, failures int) bool {
+	backoff := d.client.backoff
+	if wait, asked := askedWait(err); asked {
+		return backoff.pause(ctx, wait)
+	}
+	if d.behind(err) {
+		d.caughtUp = true
+		_, err := d.client.Sync(ctx, d.request.Source)
+		return err == nil
+	}
+	if !IsUnreachable(err) || ctx.Err() != nil {
+		return false // what the server said itself stays true
+	}
+	select {
+	case <-backoff.After(backoff.delay(failures)):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// behind reports whether the answer to a resumption means that a replica may not have synced yet what the first one gave
+// out. It does so once: a chart that is missing after a sync is gone.
+func (d *download) behind(err error) bool {
+	if d.header == nil || d.caughtUp {
+		return false
+	}
+	switch ReasonOf(err) {
+	case chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND,
+		chartcachev1.ErrorReason_ERROR_REASON_VERSION_NOT_FOUND,
+		chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_SYNCED:
+		return true
+	}
+	return false
 }
 
 // download is the state of one download over all its streams.
@@ -57,6 +92,8 @@ type download struct {
 	sum     hash.Hash
 	written int64
 	header  *chartcachev1.DownloadChartHeader // of the first stream; nil before
+	// caughtUp is set when a replica was made to sync for this download.
+	caughtUp bool
 }
 
 // stream receives one stream to its end or failure.
@@ -117,6 +154,9 @@ func (d *download) begin(header *chartcachev1.DownloadChartHeader) error {
 	}
 	if d.header == nil {
 		d.header = header
+		if a, ok := d.w.(Announcer); ok {
+			a.Announce(d.announced())
+		}
 		return nil
 	}
 	if header.GetVersion().GetDigest() != d.header.GetVersion().GetDigest() || header.GetSizeBytes() != d.header.GetSizeBytes() {
@@ -151,13 +191,18 @@ func (d *download) finish() (Downloaded, error) {
 	if got := "sha256:" + hex.EncodeToString(d.sum.Sum(nil)); got != want {
 		return Downloaded{}, mismatch(fmt.Sprintf("chart %s has digest %s and not %s", d.name(), got, want))
 	}
+	return d.announced(), nil
+}
+
+// announced is what the header says.
+func (d *download) announced() Downloaded {
 	return Downloaded{
 		Version:    versionOf(d.header.GetVersion()),
 		SizeBytes:  d.header.GetSizeBytes(),
 		MediaType:  d.header.GetMediaType(),
 		Provenance: d.header.GetProvenance(),
 		CachedAt:   timeOf(d.header.GetCachedAt()),
-	}, nil
+	}
 }
 
 func (d *download) name() string {

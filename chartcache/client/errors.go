@@ -22,6 +22,9 @@ type Error struct {
 	Reason Reason
 	// Message says what failed, for people. It holds no credentials.
 	Message string
+	// Repository is what the error is about, as the server names it: "namespace/name", or a URL without credentials. Empty
+	// when it does not say.
+	Repository string
 	// RetryAfter is how long the server asks to wait before the next try; zero when it does not say.
 	RetryAfter time.Duration
 	// Code is the gRPC status code.
@@ -93,6 +96,7 @@ func errorOf(err error) error {
 		case *errdetails.ErrorInfo:
 			if d.GetDomain() == errorDomain {
 				e.Reason = reasonNamed(d.GetReason())
+				e.Repository = d.GetMetadata()["repository"]
 			}
 		case *errdetails.RetryInfo:
 			e.RetryAfter = d.GetRetryDelay().AsDuration()

@@ -16,7 +16,7 @@ func (c *Client) ListRepositories(ctx context.Context, namespace string) ([]Repo
 		var repositories []Repository
 		request := &chartcachev1.ListRepositoriesRequest{Namespace: namespace, PageSize: pageSize}
 		for {
-			page, err := c.repositoryPage(ctx, request)
+			page, err := call(ctx, c, c.home, c.timeouts.State, c.rpc.ListRepositories, request)
 			if err != nil {
 				return nil, err
 			}
@@ -31,24 +31,15 @@ func (c *Client) ListRepositories(ctx context.Context, namespace string) ([]Repo
 	})
 }
 
-func (c *Client) repositoryPage(ctx context.Context, request *chartcachev1.ListRepositoriesRequest) (*chartcachev1.ListRepositoriesResponse, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.State)
-	defer cancel()
-	page, err := c.rpc.ListRepositories(ctx, request)
-	return page, errorOf(err)
-}
-
 // GetRepository returns the state of one repository. Errors: *Error, such as REPOSITORY_NOT_FOUND.
 func (c *Client) GetRepository(ctx context.Context, source Source) (Repository, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.State)
-	defer cancel()
 	request := &chartcachev1.GetRepositoryRequest{Source: &chartcachev1.GetRepositoryRequest_Url{Url: source.URL}}
 	if source.URL == "" {
 		request.Source = &chartcachev1.GetRepositoryRequest_Repository{Repository: refOf(source)}
 	}
-	response, err := c.rpc.GetRepository(ctx, request)
+	response, err := call(ctx, c, affinityOf(source), c.timeouts.State, c.rpc.GetRepository, request)
 	if err != nil {
-		return Repository{}, errorOf(err)
+		return Repository{}, err
 	}
 	return repositoryOf(response.GetRepository()), nil
 }
@@ -56,15 +47,13 @@ func (c *Client) GetRepository(ctx context.Context, source Source) (Repository, 
 // Sync synchronises a repository now and returns when that is done. Errors: *Error with the reason of the failed sync;
 // what was synced before stays served.
 func (c *Client) Sync(ctx context.Context, source Source) (SyncResult, error) {
-	ctx, cancel := withTimeout(ctx, c.timeouts.Sync)
-	defer cancel()
 	request := &chartcachev1.SyncRepositoryRequest{Source: &chartcachev1.SyncRepositoryRequest_Url{Url: source.URL}}
 	if source.URL == "" {
 		request.Source = &chartcachev1.SyncRepositoryRequest_Repository{Repository: refOf(source)}
 	}
-	response, err := c.rpc.SyncRepository(ctx, request)
+	response, err := call(ctx, c, affinityOf(source), c.timeouts.Sync, c.rpc.SyncRepository, request)
 	if err != nil {
-		return SyncResult{}, errorOf(err)
+		return SyncResult{}, err
 	}
 	return SyncResult{Repository: repositoryOf(response.GetRepository()), Changed: response.GetChanged()}, nil
 }

@@ -209,7 +209,7 @@ type Resolved struct {
 	Stale bool
 }
 
-// Downloaded describes a tarball that Download has written and verified.
+// Downloaded describes a tarball: one that Download has written and verified, or is about to.
 type Downloaded struct {
 	// Version with its digest.
 	Version ChartVersion

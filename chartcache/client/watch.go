@@ -54,6 +54,8 @@ func (*Down) isEvent()    {}
 // again, and configured ones that went meanwhile as Deleted, so that no change is lost. The handler is called from one
 // goroutine, in order; while it works, chartcache merges what happens.
 func (c *Client) Watch(ctx context.Context, handle func(Event)) error {
+	// Resume tokens are of one instance, so a watch that broke goes back to its own when that is there.
+	ctx = withAffinity(ctx, c.home)
 	w := watch{client: c, handle: handle, known: map[Source]bool{}}
 	failures := 0
 	for {
@@ -66,8 +68,12 @@ func (c *Client) Watch(ctx context.Context, handle func(Event)) error {
 			failures = 0
 		}
 		failures++
+		wait := c.backoff.delay(failures)
+		if asked, ok := askedWait(err); ok {
+			wait = max(wait, asked)
+		}
 		select {
-		case <-c.backoff.After(c.backoff.delay(failures)):
+		case <-c.backoff.After(wait):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
