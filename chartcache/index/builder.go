@@ -57,7 +57,7 @@ func NewBuilder(w io.Writer) *Builder {
 // version are left out and counted; so is the whole chart when it was added before or its name cannot be one. The error is
 // that of the stream, or INDEX_REJECTED when there is too much.
 func (b *Builder) Add(chart string, entries []Entry) error {
-	return b.put(encodeChart(chart, entries, 0), len(entries))
+	return b.put(encodeChart(chart, entries, 0, nil), len(entries))
 }
 
 // AddTags writes the versions of an OCI chart. known returns what else is known about a version: a digest, for one whose
@@ -150,19 +150,20 @@ type encodedChart struct {
 	borrowed bool
 }
 
-// encodeChart sorts and encodes a chart. rejected is the number of entries that were left out already.
-func encodeChart(chart string, entries []Entry, rejected int) encodedChart {
+// encodeChart sorts and encodes a chart. rejected is the number of entries that were left out already, room what may be written to
+// meanwhile.
+func encodeChart(chart string, entries []Entry, rejected int, room []byte) encodedChart {
 	sorted := sortVersions(entries)
 	c := encodedChart{record: chartRecord{name: chart, versions: len(sorted), rejected: rejected + len(entries) - len(sorted)}}
 	if len(sorted) == 0 {
 		return c
 	}
-	c.block = encodeList(sorted)
+	c.block = encodeList(sorted, room)
 	sum := sha256.Sum256(c.block)
 	copy(c.record.revision[:], sum[:])
 	c.record.length, c.record.checksum = int64(len(c.block)), checksumOf(c.block)
 	latest := newestStable(sorted)
-	c.record.latest = encodeList(sorted[latest : latest+1])
+	c.record.latest = encodeList(sorted[latest:latest+1], room)
 	return c
 }
 

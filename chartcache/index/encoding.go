@@ -3,6 +3,7 @@ package index
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,11 +27,11 @@ const (
 	digestBytes  = 32
 )
 
-// encodeList writes entries in their order. Equal entries are equal bytes.
-func encodeList(entries []sortable) []byte {
+// encodeList writes entries in their order. Equal entries are equal bytes. The result is no part of room.
+func encodeList(entries []sortable, room []byte) []byte {
 	var d dictionary
 	var one []byte
-	body := make([]byte, 0, 160*len(entries))
+	body := slices.Grow(room[:0], 160*len(entries))
 	for i := range entries {
 		one = appendEntry(one[:0], entries[i].entry, d.place)
 		body = appendString(body, one)

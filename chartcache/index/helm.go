@@ -26,6 +26,8 @@ const (
 	maxChartBytes = 32 << 20
 	// maxWorkers bounds how many charts are parsed at once.
 	maxWorkers = 4
+	// jsonWindow is how much of a JSON index is looked at at once.
+	jsonWindow = 64 << 10
 	// formatSeed makes what was parsed by another version of this code unrecognisable. Change it when the same text is read
 	// differently than before.
 	formatSeed = "1"
@@ -39,7 +41,7 @@ const (
 // 4 MiB, and rejected otherwise.
 func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
 	s := &source{r: r}
-	buffered := bufio.NewReaderSize(s, 64<<10)
+	buffered := bufio.NewReader(s)
 	begin, err := beginOf(buffered)
 	if err != nil {
 		return passOn(err)
@@ -49,12 +51,9 @@ func ReadHelm(r io.Reader, before *Reader, b *Builder) error {
 	case '<':
 		return notAnIndex(nil, "it looks like a web page")
 	case '{':
-		err = in.readJSON(buffered)
+		err = in.readJSON(bufio.NewReaderSize(buffered, jsonWindow))
 	default:
 		err = in.readYAML(buffered)
-	}
-	if errors.Is(err, errConfused) {
-		err = in.readWhole(buffered, err)
 	}
 	b.SetSourceBytes(s.read)
 	return err
@@ -107,6 +106,11 @@ func (in *reading) readJSON(r *bufio.Reader) error {
 		return err
 	})
 	switch {
+	case errors.Is(err, errConfused):
+		if _, err := io.Copy(io.Discard, io.LimitReader(r, wholeBytes+1)); err != nil {
+			return passOn(err)
+		}
+		return in.readWhole(slices.Concat(in.source.kept...), !in.source.lost, err)
 	case errors.Is(err, errShape):
 		return notAnIndex(err, "its shape is not that of an index")
 	case err != nil:
@@ -117,34 +121,41 @@ func (in *reading) readJSON(r *bufio.Reader) error {
 	return nil
 }
 
-func (in *reading) readYAML(r *bufio.Reader) error {
+func (in *reading) readYAML(r io.Reader) error {
+	in.source.kept, in.source.lost = nil, true // the lines are kept instead
+	lines := newLineReader(r, &in.texts)
 	var head []byte
 	var found bool
 	err := in.pipeline(func(emit func(part) error) error {
-		s := &splitter{lines: r, texts: &in.texts, emit: emit}
+		s := &splitter{lines: lines, emit: emit}
 		var err error
 		head, err = s.split()
 		found = s.found
 		return err
 	})
-	if err != nil {
+	if err == nil {
+		err = in.readDocument(head, found)
+	}
+	if !errors.Is(err, errConfused) {
 		return err
 	}
-	return in.readDocument(head, found)
+	text, ok, readErr := lines.whole()
+	if readErr != nil {
+		return passOn(readErr)
+	}
+	return in.readWhole(text, ok, err)
 }
 
-// readWhole reads an index again, at once, after it turned out not to be laid out chart by chart; why tells where.
-func (in *reading) readWhole(rest io.Reader, why error) error {
-	if _, err := io.Copy(io.Discard, io.LimitReader(rest, wholeBytes+1)); err != nil {
-		return passOn(err)
-	}
-	if in.source.lost {
+// readWhole reads an index again, at once, after it turned out not to be laid out chart by chart; why tells where. ok is false
+// for one that is too large for that.
+func (in *reading) readWhole(text []byte, ok bool, why error) error {
+	if !ok {
 		return notAnIndex(why, fmt.Sprintf("it is not valid%s, or laid out as only an index of less than %d bytes may be; "+
 			"publish it as \"helm repo index\" writes it", lineIn(why), wholeBytes))
 	}
 	in.builder.dropAll()
 	in.entries, in.replaces = 0, false
-	return in.readDocument(slices.Concat(in.source.kept...), false)
+	return in.readDocument(text, false)
 }
 
 // readDocument reads a whole index, or what surrounds the sections of charts. Those were where they seemed to be only if what
@@ -165,7 +176,7 @@ func (in *reading) readDocument(text []byte, surrounds bool) error {
 		return notAnIndex(nil, "it has no apiVersion")
 	}
 	for _, c := range charts {
-		if err := in.add(encodeChart(c.name, c.entries, c.rejected)); err != nil {
+		if err := in.add(encodeChart(c.name, c.entries, c.rejected, nil)); err != nil {
 			return err
 		}
 	}
@@ -194,8 +205,7 @@ func (in *reading) pipeline(split func(emit func(part) error) error) error {
 			p := parsers{lines: newLineParser(), lists: newJSONParser()}
 			for t := range work {
 				in.parse(t, p)
-				in.texts.giveBack(t.part.text)
-				t.part.text = nil
+				in.texts.takeBack(&t.part)
 				close(t.done)
 			}
 		})
@@ -255,10 +265,36 @@ func (p parsers) parse(text part) (parsed parsedChart, ok bool) {
 		}
 		return parsed, ok
 	}
-	if parsed, ok = p.lines.parse(text.text); !ok {
-		parsed, ok = decodeSection(text.text)
+	if parsed, ok = p.parseLines(text); !ok {
+		parsed, ok = decodeSection(slices.Concat(text.pieces...))
 	}
 	return parsed, ok
+}
+
+// parseLines reads a part line by line; a large one in halves, at the same time.
+func (p parsers) parseLines(text part) (parsed parsedChart, ok bool) {
+	// A usual entry has at least this many bytes; what seems to be more entries may be something else.
+	const entryBytes = 128
+	items := min(text.items, text.size/entryBytes)
+	p.lines.expect(items)
+	if len(text.shares) == 0 || runtime.GOMAXPROCS(0) == 1 {
+		return p.lines.parse(text.pieces)
+	}
+	middle := text.shares[len(text.shares)/2]
+	name, _ := cutLine(text.pieces[0])
+	var second parsedChart
+	var secondOK bool
+	var group sync.WaitGroup
+	group.Go(func() {
+		lines := newLineParser()
+		lines.expect(max(0, items-middle.items))
+		second, secondOK = lines.parse(slices.Concat([][]byte{name}, text.pieces[middle.piece:]))
+	})
+	parsed, ok = p.lines.parse(text.pieces[:middle.piece])
+	group.Wait()
+	parsed.entries = append(parsed.entries, second.entries...)
+	parsed.rejected += second.rejected
+	return parsed, ok && secondOK
 }
 
 // parse parses a part, or finds that it was parsed before.
@@ -284,7 +320,9 @@ func (in *reading) parse(t *task, p parsers) {
 		return
 	}
 	if whole {
-		c := encodeChart(t.parsed.name, t.parsed.entries, t.parsed.rejected)
+		room := in.texts.take()
+		c := encodeChart(t.parsed.name, t.parsed.entries, t.parsed.rejected, room)
+		in.texts.giveBack(room)
 		c.record.source = source
 		t.encoded = &c
 		clear(t.parsed.entries) // their texts are not needed any more
@@ -297,6 +335,9 @@ func sourceOf(p part) (source [sourceBytes]byte) {
 	h := sha256.New()
 	_, _ = io.WriteString(h, formatSeed+"\x00"+p.chart+"\x00")
 	_, _ = h.Write(p.text)
+	for _, piece := range p.pieces {
+		_, _ = h.Write(piece)
+	}
 	copy(source[:], h.Sum(nil))
 	return source
 }
@@ -309,7 +350,8 @@ func (in *reading) unchanged(p part, source [sourceBytes]byte) *encodedChart {
 	}
 	name := p.chart
 	if !p.json {
-		line, _ := cutLine(bytes.ReplaceAll(p.text[:min(len(p.text), 2*maxNameBytes)], []byte("\r\n"), []byte("\n")))
+		line, _ := cutLine(p.pieces[0])
+		line = bytes.ReplaceAll(line[:min(len(line), 2*maxNameBytes)], []byte("\r\n"), []byte("\n"))
 		var ok bool
 		if name, _, ok = chartName(line); !ok {
 			return nil
@@ -345,7 +387,7 @@ func (in *reading) collect(t *task) error {
 	}
 	c := in.current
 	in.current = parsedChart{}
-	return in.add(encodeChart(c.name, c.entries, c.rejected))
+	return in.add(encodeChart(c.name, c.entries, c.rejected, nil))
 }
 
 // extend adds a part to the current chart.

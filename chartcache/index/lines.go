@@ -76,31 +76,56 @@ var (
 	lineBreaks = [][]byte{{'\r'}, {'\t'}, []byte("\u0085"), []byte("\u2028"), []byte("\u2029"), []byte("\ufeff")} //nolint:gochecknoglobals // constant
 )
 
-// parse reads a section; ok is false when it is not certain.
-func (p *lineParser) parse(section []byte) (parsed parsedChart, ok bool) {
-	if bytes.IndexByte(section, '\r') >= 0 {
-		section = bytes.ReplaceAll(section, []byte("\r\n"), []byte("\n"))
+// expect makes room for entries of the next section.
+func (p *lineParser) expect(entries int) {
+	if cap(p.spare) < entries {
+		p.spare = make([]Entry, 0, entries)
 	}
-	if !utf8.Valid(section) || slices.ContainsFunc(lineBreaks, func(b []byte) bool { return bytes.Contains(section, b) }) {
-		return parsedChart{}, false
-	}
-	line, rest := cutLine(section)
-	name, least, ok := chartName(line)
-	if !ok {
-		return parsedChart{}, false
-	}
-	p.parsed, p.spare = parsedChart{name: name, entries: p.spare[:0]}, nil
-	p.inEntry, p.dash, p.keys, p.open = false, -1, -1, nothingOpen()
-	for len(rest) > 0 {
-		line, rest = cutLine(rest)
-		if !p.take(line, least) {
+}
+
+// parse reads a section, in pieces of whole lines, the first of which is that of the chart; ok is false when it is not certain.
+func (p *lineParser) parse(pieces [][]byte) (parsed parsedChart, ok bool) {
+	var least int
+	for i, piece := range pieces {
+		rest, ok := certain(piece)
+		if !ok {
 			return parsedChart{}, false
+		}
+		var line []byte
+		if i == 0 {
+			line, rest = cutLine(rest)
+			var name string
+			if name, least, ok = chartName(line); !ok {
+				return parsedChart{}, false
+			}
+			p.begin(name)
+		}
+		for len(rest) > 0 {
+			line, rest = cutLine(rest)
+			if !p.take(line, least) {
+				return parsedChart{}, false
+			}
 		}
 	}
 	if !p.endEntry() {
 		return parsedChart{}, false
 	}
 	return p.parsed, true
+}
+
+// begin begins the section of a chart.
+func (p *lineParser) begin(name string) {
+	p.parsed, p.spare = parsedChart{name: name, entries: p.spare[:0]}, nil
+	p.inEntry, p.inScalar, p.dash, p.keys, p.open = false, false, -1, -1, nothingOpen()
+}
+
+// certain returns text whose lines end with nothing but a line feed; ok is false for text that may have other ends of lines, or
+// is not what it seems.
+func certain(text []byte) (lines []byte, ok bool) {
+	if bytes.IndexByte(text, '\r') >= 0 {
+		text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	}
+	return text, utf8.Valid(text) && !slices.ContainsFunc(lineBreaks, func(b []byte) bool { return bytes.Contains(text, b) })
 }
 
 // chartName returns the name in the first line of a section, and its indent; ok is false when it is not certain.

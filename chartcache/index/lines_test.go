@@ -1,6 +1,8 @@
 package index
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -40,7 +42,7 @@ func TestLinesAreReadAsAParserReadsThem(t *testing.T) {
 		"a digest that looks like a number": entryWith("    digest: 0123456789012345678901234567890123456789012345678901234567890123\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, certain := newLineParser().parse([]byte(section))
+			got, certain := newLineParser().parse([][]byte{[]byte(section)})
 			require.True(t, certain)
 			want, ok := decodeSection([]byte(section))
 			require.True(t, ok)
@@ -82,9 +84,32 @@ func TestWhatIsNotCertainIsLeftToAParser(t *testing.T) {
 		"less indented keys":                  "  c:\n    -  name: c\n      version: 1.0.0\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, certain := newLineParser().parse([]byte(section))
+			_, certain := newLineParser().parse([][]byte{[]byte(section)})
 			assert.False(t, certain)
 		})
+	}
+}
+
+func TestAParserThatGaveUpRemembersNothingOfIt(t *testing.T) {
+	p := newLineParser()
+	_, certain := p.parse([][]byte{[]byte("  a:\n  - icon: of another chart\n   oops\n")})
+	require.False(t, certain)
+	got, certain := p.parse([][]byte{[]byte(entryWith(""))})
+	require.True(t, certain)
+	require.Len(t, got.entries, 1)
+	assert.Empty(t, got.entries[0].Icon)
+}
+
+func TestASectionInPiecesIsReadAsTheWhole(t *testing.T) {
+	section := entryWith("    description: |\n      one\n\n      two\n    icon: \"a\n      b\"\n    urls:\n    - one\n    - two\n")
+	section += strings.TrimPrefix(section, "  c:\n")
+	want, certain := newLineParser().parse([][]byte{[]byte(section)})
+	require.True(t, certain)
+	lines := bytes.SplitAfter([]byte(section), []byte("\n"))
+	for at := 1; at < len(lines); at++ {
+		got, certain := newLineParser().parse([][]byte{bytes.Join(lines[:at], nil), bytes.Join(lines[at:], nil)})
+		require.True(t, certain)
+		assert.Equal(t, want, got)
 	}
 }
 

@@ -1,13 +1,11 @@
 package index
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
-	"slices"
 	"sync"
 )
 
@@ -19,6 +17,9 @@ const (
 	partBytes = 1 << 20
 	// maxPartBytes bounds one entry, the smallest part there is.
 	maxPartBytes = 16 << 20
+	// shareBytes is how large a part of a chart's section grows before another worker may take what follows. The sections of most
+	// charts are smaller.
+	shareBytes = 256 << 10
 )
 
 // errConfused says that an index is not laid out chart by chart as far as can be told. One that is small enough is read whole.
@@ -31,20 +32,34 @@ func confused(line int) error { return fmt.Errorf("%w: line %d", errConfused, li
 type part struct {
 	// chart is the name, for JSON; a section of YAML holds its own.
 	chart string
-	// text is a YAML mapping of one chart to its entries, or a JSON list of entries.
+	// text is a JSON list of entries; for YAML there are pieces.
 	text []byte
 	json bool
+	// pieces are the lines of a YAML mapping of one chart to its entries, the first of them with the name of the chart.
+	pieces [][]byte
+	// items is how many lines look as if they began an entry, and shares where what follows may be parsed apart from what is before.
+	items  int
+	shares []share
+	// size is that of all pieces, in bytes, and chunks where they are.
+	size   int
+	chunks []*chunk
 	// begins and ends say whether the chart does with this part.
 	begins, ends bool
 	// line is where the text begins in the index, from one; 0 for JSON.
 	line int
 }
 
-// source reads an index, counts its bytes and lines, and keeps its beginning for the case that it must be read whole.
+// share is where a share of a part begins.
+type share struct {
+	// piece is the first one of the share, items how many entries seem to be before it.
+	piece, items int
+}
+
+// source reads an index and counts its bytes. It keeps the beginning of JSON for the case that it must be read whole.
 type source struct {
 	r    io.Reader
 	read int64
-	// kept is the text so far, in pieces; nil once it is longer than wholeBytes.
+	// kept is the text so far, in pieces; nil once it is longer than wholeBytes, or kept by a lineReader.
 	kept [][]byte
 	lost bool
 }
@@ -75,13 +90,23 @@ func (t *texts) take() []byte {
 
 func (t *texts) giveBack(text []byte) { t.pool.Put(&text) }
 
+// takeBack takes the text of a part that is not needed any more.
+func (t *texts) takeBack(p *part) {
+	if p.json {
+		t.giveBack(p.text)
+	}
+	for _, c := range p.chunks {
+		t.release(c)
+	}
+	p.text, p.pieces, p.chunks = nil, nil, nil
+}
+
 // splitter splits an index in block style into the sections of its charts, looking at nothing but how lines are indented. A
 // section that can be parsed for itself begins and ends where it should: a quotation or a bracket that were still open at its
 // end would have kept it from being parsed. So whoever parses the sections proves that the splitter was right, from the first to
 // the last one; and whoever parses what surrounds them and finds the key of the charts in it, that the first one began right.
 type splitter struct {
-	lines *bufio.Reader
-	texts *texts
+	lines *lineReader
 	emit  func(part) error
 	// head is what is not in the sections: the lines before and behind the charts.
 	head []byte
@@ -96,8 +121,8 @@ type splitter struct {
 	// current is the section that is being gathered; item the indent of its entries, -1 before the first one.
 	current part
 	item    int
-	// name is the first line of the section.
-	name []byte
+	// shared is how large the section was where the current share began.
+	shared int
 }
 
 // split calls emit with every part, and returns what surrounds them. Errors are errConfused, or of the stream or emit.
@@ -106,7 +131,11 @@ func (s *splitter) split() (head []byte, err error) {
 		if err := s.takeRun(); err != nil {
 			return nil, err
 		}
-		line, err := s.readLine()
+		s.line++
+		line, err := s.lines.line()
+		if errors.Is(err, errConfused) {
+			return nil, confused(s.line)
+		}
 		if len(line) > 0 {
 			done, takeErr := s.take(line)
 			if takeErr != nil {
@@ -132,53 +161,16 @@ func (s *splitter) split() (head []byte, err error) {
 // takeRun takes the lines that were read already and surely belong to the current section, all at once: those that are indented
 // deeper than its entries. It is why splitting costs little.
 func (s *splitter) takeRun() error {
-	if s.current.text == nil || s.item < 0 || s.item+1 > len(spaces) {
+	if s.current.pieces == nil || s.item < 0 || s.item+1 > len(spaces) {
 		return nil
 	}
-	window, err := s.lines.Peek(s.lines.Buffered())
-	if err != nil {
-		return err
-	}
-	deeper := []byte(spaces[:s.item+1])
-	run, lines := 0, 0
-	for {
-		end := bytes.IndexByte(window[run:], '\n')
-		if end < 0 || !bytes.HasPrefix(window[run:run+end], deeper) {
-			break
-		}
-		run, lines = run+end+1, lines+1
-	}
-	if run == 0 {
-		return nil
-	}
-	if err := s.keep(window[:run]); err != nil {
-		return err
-	}
+	run, lines := s.lines.run([]byte(spaces[:s.item+1]))
 	s.line += lines
-	_, err = s.lines.Discard(run)
-	return err
+	return s.keep(run)
 }
 
 // spaces is as deep as entries are indented where runs of lines are taken at once.
 const spaces = "                "
-
-// readLine returns the next line with its end. It is valid until the next call.
-func (s *splitter) readLine() ([]byte, error) {
-	s.line++
-	line, err := s.lines.ReadSlice('\n')
-	if !errors.Is(err, bufio.ErrBufferFull) {
-		return line, err
-	}
-	long := bytes.Clone(line)
-	for errors.Is(err, bufio.ErrBufferFull) {
-		if len(long) > maxPartBytes {
-			return nil, confused(s.line)
-		}
-		line, err = s.lines.ReadSlice('\n')
-		long = append(long, line...)
-	}
-	return long, err
-}
 
 // take adds a line to where it belongs; done says that the document ends before it.
 func (s *splitter) take(line []byte) (done bool, err error) {
@@ -219,18 +211,18 @@ func (s *splitter) take(line []byte) (done bool, err error) {
 		return false, confused(s.line)
 	case indent == s.indent && !isItem(content):
 		return false, s.begin(line)
-	case s.current.text == nil:
+	case s.current.pieces == nil:
 		return false, confused(s.line) // entries of no chart
 	}
 	if isItem(content) {
 		if s.item < 0 {
 			s.item = indent
 		}
-		if indent == s.item && len(s.current.text) >= partBytes {
-			if err := s.flush(false); err != nil {
+		if indent == s.item {
+			if err := s.divide(); err != nil {
 				return false, err
 			}
-			s.current = part{text: append(s.texts.take(), s.name...), line: s.line}
+			s.current.items++
 		}
 	}
 	return false, s.keep(line)
@@ -241,14 +233,30 @@ func (s *splitter) begin(name []byte) error {
 	if err := s.flush(true); err != nil {
 		return err
 	}
-	s.name = append(s.name[:0], name...)
-	s.current, s.item = part{text: append(s.texts.take(), name...), begins: true, line: s.line}, -1
+	s.current, s.item, s.shared = part{begins: true, line: s.line}, -1, 0
+	return s.add(name)
+}
+
+// divide begins another part of a section, or another share of a part, if the current one is large enough.
+func (s *splitter) divide() error {
+	switch {
+	case s.current.size >= partBytes:
+		name, _ := cutLine(s.current.pieces[0])
+		name = bytes.Clone(name)
+		if err := s.flush(false); err != nil {
+			return err
+		}
+		s.current, s.shared = part{pieces: [][]byte{name}, size: len(name), line: s.line}, 0
+	case s.current.size-s.shared >= shareBytes:
+		s.shared = s.current.size
+		s.current.shares = append(s.current.shares, share{piece: len(s.current.pieces), items: s.current.items})
+	}
 	return nil
 }
 
 // flush hands out the current part.
 func (s *splitter) flush(ends bool) error {
-	if s.current.text == nil {
+	if s.current.pieces == nil {
 		return nil
 	}
 	p := s.current
@@ -257,19 +265,35 @@ func (s *splitter) flush(ends bool) error {
 	return s.emit(p)
 }
 
-// keep adds a line to the section that is being gathered, or to the head.
-func (s *splitter) keep(line []byte) error {
-	if s.current.text == nil {
-		return s.keepHead(line)
+// keep adds lines to the section that is being gathered, or to the head.
+func (s *splitter) keep(lines []byte) error {
+	if s.current.pieces == nil {
+		return s.keepHead(lines)
 	}
-	if len(s.current.text)+len(line) > maxPartBytes {
-		return confused(s.current.line)
+	return s.add(lines)
+}
+
+// add adds lines to the section that is being gathered. They are those that the reader gave last.
+func (s *splitter) add(lines []byte) error {
+	p := &s.current
+	if len(lines) == 0 {
+		return nil
 	}
-	if need := len(s.current.text) + len(line); need > cap(s.current.text) {
-		// By more than append would, which copies a large section six times.
-		s.current.text = slices.Grow(s.current.text, max(cap(s.current.text), len(line)))
+	if p.size += len(lines); p.size > maxPartBytes {
+		return confused(p.line)
 	}
-	s.current.text = append(s.current.text, line...)
+	last := len(p.chunks) - 1
+	switch {
+	case last < 0 || p.chunks[last] != s.lines.chunk:
+		s.lines.chunk.held.Add(1)
+		p.chunks = append(p.chunks, s.lines.chunk)
+	case len(p.shares) == 0 || p.shares[len(p.shares)-1].piece < len(p.pieces):
+		// They follow the piece before without a gap.
+		end := len(p.pieces) - 1
+		p.pieces[end] = p.pieces[end][:len(p.pieces[end])+len(lines)]
+		return nil
+	}
+	p.pieces = append(p.pieces, lines)
 	return nil
 }
 

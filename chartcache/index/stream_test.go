@@ -46,6 +46,19 @@ func TestALargeChartIsReadInParts(t *testing.T) {
 	assert.Zero(t, yaml.Stats().Rejected)
 }
 
+func TestALargePartIsReadInSharesOnlyWhereThatIsSure(t *testing.T) {
+	const n = 3 * shareBytes / 500
+	whole := section("a", n)
+	divided := fromHelm(t, "apiVersion: v1\nentries:\n"+whole)
+	assert.Len(t, versionsOf(t, divided, "a"), n)
+
+	// What looks like entries is a quotation, longer than a share.
+	quoted := "    home: \"open\n" + strings.ReplaceAll(strings.TrimPrefix(whole, "  a:\n"), `"`, "") + "    closed\"\n"
+	r := fromHelm(t, "apiVersion: v1\nentries:\n"+section("b", 1)+"    icon: x\n"+quoted+section("c", 1))
+	assert.Equal(t, []string{"1.0.0"}, versionsOf(t, r, "b"))
+	assert.Equal(t, []string{"1.0.0"}, versionsOf(t, r, "c"))
+}
+
 func TestAChartWhoseTextIsAsBeforeIsCopied(t *testing.T) {
 	for name, text := range map[string]string{
 		"YAML":         "apiVersion: v1\nentries:\n" + section("a", 2) + section("b", 2),
@@ -60,7 +73,7 @@ func TestAChartWhoseTextIsAsBeforeIsCopied(t *testing.T) {
 			require.True(t, ok)
 			// What is copied can be told from what is parsed by a version that the text does not hold.
 			before := open(t, build(t, func(b *Builder) error {
-				c := encodeChart("a", []Entry{{Version: "9.9.9"}}, 7)
+				c := encodeChart("a", []Entry{{Version: "9.9.9"}}, 7, nil)
 				c.record.source = record.source
 				return b.put(c, 1)
 			}))
@@ -262,7 +275,7 @@ func TestAnIndexOf200MBTakesNoMoreMemoryThanASmallOne(t *testing.T) {
 
 func TestAPanicOfAWorkerIsOneOfTheCaller(t *testing.T) {
 	in := &reading{builder: NewBuilder(io.Discard)}
-	broken := &task{part: part{text: []byte("  a:\n"), begins: true, ends: true}}
+	broken := &task{part: part{pieces: [][]byte{[]byte("  a:\n")}, begins: true, ends: true}}
 	in.parse(broken, parsers{})
 	require.ErrorAs(t, broken.err, new(panicError))
 	assert.Contains(t, broken.err.Error(), "lines.go", "where it was")
