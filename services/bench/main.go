@@ -39,22 +39,29 @@ type options struct {
 	runs, repositories     int
 	shape                  fixture.Config
 	interval, idle         time.Duration
+	// grpcShape, chartBytes, workers and lasts are of the gRPC figures.
+	grpcShape  fixture.Config
+	chartBytes int
+	workers    int
+	lasts      time.Duration
 }
 
 func parseFlags(args []string, errs io.Writer) (options, error) {
-	o := options{shape: fixture.Bitnami()}
+	o := options{shape: fixture.Bitnami(), grpcShape: grpcFixture(), chartBytes: 10 * megabyte}
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.SetOutput(errs)
 	set.StringVar(&o.source, "source", ".", "root of the repository")
 	set.StringVar(&o.real, "real", "", "folder with real indexes, *.yaml.gz; none are measured without it")
 	set.StringVar(&o.profiles, "profiles", "", "folder for CPU and allocation profiles of one more run of each index build; none are made without it")
-	only := set.String("only", "", "regular expression of the groups to measure: index, real, repositories, stack (default: all)")
+	only := set.String("only", "", "regular expression of the groups to measure: index, real, repositories, stack, grpc (default: all)")
 	set.IntVar(&o.runs, "runs", 3, "number of times that each thing is measured")
 	set.IntVar(&o.shape.Charts, "charts", o.shape.Charts, "number of charts of the made-up index")
 	set.IntVar(&o.shape.Versions, "versions", o.shape.Versions, "number of versions of each of its charts")
 	set.IntVar(&o.repositories, "repositories", 50, "number of repositories that one chartcache serves")
 	set.DurationVar(&o.interval, "interval", 30*time.Second, "time between two syncs of those; at least 10s")
 	set.DurationVar(&o.idle, "idle", time.Minute, "how long those are watched while nothing changes")
+	set.IntVar(&o.workers, "workers", 16, "number of gRPC calls that are open at once in a closed loop")
+	set.DurationVar(&o.lasts, "lasts", 3*time.Second, "how long gRPC calls are made for one figure of one run")
 	if err := set.Parse(args); err != nil {
 		return o, err
 	}
@@ -65,13 +72,16 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 	for _, least := range []struct {
 		flag  string
 		value int
-	}{{"runs", o.runs}, {"charts", o.shape.Charts}, {"versions", o.shape.Versions}, {"repositories", o.repositories}} {
+	}{{"runs", o.runs}, {"charts", o.shape.Charts}, {"versions", o.shape.Versions}, {"repositories", o.repositories}, {"workers", o.workers}} {
 		if least.value < 1 {
 			return o, fmt.Errorf("flag -%s: must be at least 1", least.flag)
 		}
 	}
 	if o.interval < 10*time.Second || o.idle < o.interval {
 		return o, errors.New("flags -interval and -idle: want 10s at least, and an idle time not below the interval")
+	}
+	if o.lasts <= 0 {
+		return o, errors.New("flag -lasts: must be more than 0")
 	}
 	return o, nil
 }
@@ -129,6 +139,7 @@ func measureAll(ctx context.Context, o options, out, errs io.Writer) (err error)
 		measure func(context.Context) error
 	}{
 		{"index", b.measureIndex}, {"real", b.measureReal}, {"repositories", b.measureRepositories}, {"stack", b.measureStack},
+		{"grpc", b.measureGRPC},
 	} {
 		if !o.only.MatchString(group.name) || ctx.Err() != nil {
 			continue
@@ -137,7 +148,7 @@ func measureAll(ctx context.Context, o options, out, errs io.Writer) (err error)
 			failed = append(failed, fmt.Errorf("measure %s: %w", group.name, err))
 		}
 	}
-	if _, err := fmt.Fprintf(out, "%s, %s/%s, %d cores; %d runs, the best one counts; memory is the largest of all runs, in MB of 10^6 bytes.\n\n",
+	if _, err := fmt.Fprintf(out, "%s, %s/%s, %d cores; %d runs: of times the best one counts, of gRPC calls the median; memory is the largest of all runs, in MB of 10^6 bytes.\n\n",
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.runs); err != nil {
 		return err
 	}

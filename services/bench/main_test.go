@@ -33,6 +33,8 @@ func TestFlagsThatMakeNoSenseAreRefused(t *testing.T) {
 		"no repositories":             {"-repositories", "0"},
 		"an interval that is refused": {"-interval", "9s"},
 		"no time to be idle":          {"-interval", "20s", "-idle", "19s"},
+		"no workers":                  {"-workers", "0"},
+		"no time for calls":           {"-lasts", "0"},
 		"no regular expression":       {"-only", "("},
 	} {
 		t.Run(name, func(t *testing.T) {

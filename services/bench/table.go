@@ -79,6 +79,16 @@ func (t *table) below(what, baseline string, ours, limit int64, note string) {
 	t.add(row{what: what, baseline: baseline, ours: megabytes(ours) + note, wanted: "<= " + megabytes(limit)}, ours <= limit)
 }
 
+// atLeast adds a row that wants ours to be at least a part of the baseline.
+func (t *table) atLeast(what, baseline, ours string, ratio, wanted float64) {
+	t.add(row{what: what, baseline: baseline, ours: ours, ratio: fmt.Sprintf("%.2f", ratio), wanted: fmt.Sprintf(">= %g of it", wanted)}, ratio >= wanted)
+}
+
+// atMost adds a row that wants ours to be at most a number of times the baseline.
+func (t *table) atMost(what, baseline, ours string, ratio, wanted float64) {
+	t.add(row{what: what, baseline: baseline, ours: ours, ratio: fmt.Sprintf("%.2f", ratio), wanted: fmt.Sprintf("<= %gx", wanted)}, ratio <= wanted)
+}
+
 // megabyte is what the issue and the manuals of others mean by MB.
 const megabyte = 1_000_000
 
