@@ -20,6 +20,9 @@ type Catalog struct {
 	// turns and downloads bound what runs at once.
 	turns     *turns
 	downloads chan struct{}
+	// lists and constraints keep what calls ask for again and again.
+	lists       *lists
+	constraints constraints
 	// wake makes the schedule look again.
 	wake chan struct{}
 
@@ -47,7 +50,7 @@ func New(cfg Config) (*Catalog, error) {
 	}
 	c := &Catalog{
 		cfg: cfg, store: s, tasks: newTasks(),
-		turns: newTurns(cfg.Limits.Syncs), downloads: make(chan struct{}, cfg.Limits.Downloads),
+		turns: newTurns(cfg.Limits.Syncs), downloads: make(chan struct{}, cfg.Limits.Downloads), lists: newLists(cfg.Limits.ListBytes),
 		wake:         make(chan struct{}, 1),
 		repositories: map[string]*repository{}, quiet: map[string]time.Time{}, flights: map[string]*flight{},
 		events: newEvents(cfg.Instance),

@@ -28,6 +28,9 @@ const (
 	DefaultSyncs = 4
 	// DefaultDownloads keeps one slow host from taking all connections.
 	DefaultDownloads = 8
+	// DefaultListBytes holds the version lists of some 800 charts of 200 versions, or of 130 with a thousand: about all that
+	// a cluster's releases ask for, and little beside the 150 MB that chartcache with 50 large repositories may take.
+	DefaultListBytes = 16 << 20
 	// DefaultSources is more than a cluster's releases name; each one costs a sync per interval.
 	DefaultSources = 1000
 )
@@ -67,6 +70,9 @@ type Limits struct {
 	Downloads int
 	// Sources is how many repositories may be known by their URL only; default 1000.
 	Sources int
+	// ListBytes is how much memory, in bytes, may hold version lists of charts that were asked for, of all repositories
+	// together; default 16 MiB.
+	ListBytes int64
 }
 
 // Config holds what a Catalog needs.
@@ -107,6 +113,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Limits.Syncs, DefaultSyncs)
 	setDefault(&c.Limits.Downloads, DefaultDownloads)
 	setDefault(&c.Limits.Sources, DefaultSources)
+	setDefault(&c.Limits.ListBytes, DefaultListBytes)
 	if c.Metrics == nil {
 		c.Metrics = noMetrics{}
 	}
@@ -128,7 +135,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func setDefault[T int | time.Duration](field *T, value T) {
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
 	if *field <= 0 {
 		*field = value
 	}

@@ -1,12 +1,13 @@
 package catalog
 
 import (
+	"cmp"
 	"strings"
+	"sync"
 
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
-	"github.com/ketches/helm-operator/chartcache/index"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
@@ -15,9 +16,9 @@ const maxConstraint = 512
 
 // wanted is what a request says about the version, as Helm understands it.
 type wanted struct {
-	// text as it was asked for, without spaces around it.
+	// text as it was asked for, without spaces around it; empty for the newest stable version.
 	text string
-	// newest says that the newest stable version is wanted; text is empty or "latest".
+	// newest says that the newest stable version is wanted.
 	newest bool
 	// exact is set when text is a whole version; constraint when it is not.
 	exact      *semver.Version
@@ -28,8 +29,7 @@ type wanted struct {
 func parseWanted(text string) (wanted, error) {
 	w := wanted{text: strings.TrimSpace(text)}
 	if w.text == "" || w.text == "latest" {
-		w.newest = true
-		return w, nil
+		return wanted{newest: true}, nil
 	}
 	if len(w.text) > maxConstraint {
 		return w, cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_CONSTRAINT_INVALID,
@@ -48,19 +48,20 @@ func parseWanted(text string) (wanted, error) {
 	return w, nil
 }
 
-// pick returns the first of the entries, which are sorted newest first, that is wanted; ok is false when there is none.
-func (w wanted) pick(entries []index.Entry) (e index.Entry, ok bool) {
-	for _, e := range entries {
-		if e.Version == w.text {
-			return e, true
+// pick returns the position of the first of n versions, which are sorted newest first, that is wanted; ok is false when there
+// is none.
+func (w wanted) pick(n int, version func(int) string) (position int, ok bool) {
+	for i := range n {
+		if version(i) == w.text {
+			return i, true
 		}
 	}
-	for _, e := range entries {
-		if v, err := semver.NewVersion(e.Version); err == nil && w.matches(v) {
-			return e, true
+	for i := range n {
+		if v, err := semver.NewVersion(version(i)); err == nil && w.matches(v) {
+			return i, true
 		}
 	}
-	return index.Entry{}, false
+	return 0, false
 }
 
 func (w wanted) matches(v *semver.Version) bool {
@@ -75,29 +76,81 @@ func (w wanted) matches(v *semver.Version) bool {
 	}
 }
 
-// newestStable returns the newest version that is no prerelease; empty when there is none.
-func newestStable(entries []index.Entry) string {
-	e, _ := wanted{newest: true}.pick(entries)
-	return e.Version
+// constraints remembers what was parsed, since the same few texts come again and again.
+type constraints struct {
+	mu     sync.Mutex // guards parsed
+	parsed map[string]wanted
 }
 
-// filter says which versions a listing shows.
-func (q VersionQuery) filter() (func(index.Entry) bool, error) {
-	if strings.TrimSpace(q.Constraint) == "" {
-		return func(e index.Entry) bool {
-			v, err := semver.NewVersion(e.Version)
-			return err == nil && (q.Prereleases || v.Prerelease() == "")
-		}, nil
+// keptConstraints bounds how many constraints are remembered. Those that are short enough take at most some 3 KiB each.
+const keptConstraints = 512
+
+// parse is parseWanted, once for each text.
+func (c *constraints) parse(text string) (wanted, error) {
+	c.mu.Lock()
+	w, ok := c.parsed[text]
+	c.mu.Unlock()
+	if ok {
+		return w, nil
 	}
-	w, err := parseWanted(q.Constraint)
+	w, err := parseWanted(text)
+	if err != nil || len(text) > maxLookText {
+		return w, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.parsed == nil || len(c.parsed) >= keptConstraints {
+		c.parsed = map[string]wanted{}
+	}
+	c.parsed[strings.Clone(text)] = w
+	return w, nil
+}
+
+// filter says which versions a listing shows, in the words of the query.
+type filter struct {
+	// wanted is nil when all are listed.
+	wanted      *wanted
+	prereleases bool
+}
+
+// filter fails with CONSTRAINT_INVALID.
+func (c *constraints) filter(q VersionQuery) (filter, error) {
+	f := filter{prereleases: q.Prereleases}
+	if strings.TrimSpace(q.Constraint) == "" {
+		return f, nil
+	}
+	w, err := c.parse(q.Constraint)
 	if err != nil {
-		return nil, err
+		return f, err
 	}
 	if w.constraint != nil {
-		w.constraint.IncludePrerelease = q.Prereleases
+		own := *w.constraint // others use what was parsed
+		own.IncludePrerelease = q.Prereleases
+		w.constraint = &own
 	}
-	return func(e index.Entry) bool {
-		v, err := semver.NewVersion(e.Version)
-		return err == nil && (e.Version == w.text || w.matches(v))
-	}, nil
+	f.wanted = &w
+	return f, nil
+}
+
+// look is what a list remembers its outcome by.
+func (f filter) look() look {
+	l := look{all: true, prereleases: f.prereleases}
+	if f.wanted != nil {
+		// A text that means the newest stable version is not the one that means all.
+		l.text = cmp.Or(f.wanted.text, "latest")
+	}
+	return l
+}
+
+// shows says whether a version is listed.
+func (f filter) shows(version string) bool {
+	v, err := semver.NewVersion(version)
+	switch {
+	case err != nil:
+		return false
+	case f.wanted == nil:
+		return f.prereleases || v.Prerelease() == ""
+	default:
+		return version == f.wanted.text || f.wanted.matches(v)
+	}
 }

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -9,15 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
-	"github.com/ketches/helm-operator/chartcache/index"
 )
 
-func entriesOf(versions ...string) []index.Entry {
-	var entries []index.Entry
-	for _, v := range versions {
-		entries = append(entries, index.Entry{Chart: "web", Version: v})
+// pickOf returns the version that is wanted of some.
+func pickOf(w wanted, versions ...string) (version string, ok bool) {
+	i, ok := w.pick(len(versions), func(i int) string { return versions[i] })
+	if !ok {
+		return "", false
 	}
-	return entries
+	return versions[i], true
 }
 
 func TestVersionsMeanWhatTheyMeanToHelm(t *testing.T) {
@@ -53,9 +54,9 @@ func TestVersionsMeanWhatTheyMeanToHelm(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w, err := parseWanted(c.wanted)
 			require.NoError(t, err)
-			e, ok := w.pick(entriesOf(all...))
+			picked, ok := pickOf(w, all...)
 			assert.Equal(t, c.picked != "", ok)
-			assert.Equal(t, c.picked, e.Version)
+			assert.Equal(t, c.picked, picked)
 		})
 	}
 }
@@ -68,12 +69,16 @@ func TestWhatIsNoConstraintIsRefused(t *testing.T) {
 }
 
 func TestAChartWithPrereleasesOnlyHasNoNewestVersion(t *testing.T) {
-	assert.Empty(t, newestStable(entriesOf("1.0.0-b", "1.0.0-a")))
-	assert.Equal(t, "1.0.0", newestStable(entriesOf("2.0.0-a", "1.0.0", "0.1.0")))
+	for newest, versions := range map[string][]string{"": {"1.0.0-b", "1.0.0-a"}, "1.0.0": {"2.0.0-a", "1.0.0", "0.1.0"}} {
+		picked, ok := pickOf(wanted{newest: true}, versions...)
+		assert.Equal(t, newest, picked)
+		assert.Equal(t, newest != "", ok)
+	}
 }
 
 func TestListingsAreFiltered(t *testing.T) {
-	all := entriesOf("2.0.0-rc.1", "1.5.0", "1.4.0-rc.1", "1.3.0")
+	all := []string{"2.0.0-rc.1", "1.5.0", "1.4.0-rc.1", "1.3.0"}
+	var parsed constraints
 	for _, c := range []struct {
 		name  string
 		query VersionQuery
@@ -88,17 +93,35 @@ func TestListingsAreFiltered(t *testing.T) {
 		{"latest", VersionQuery{Constraint: "latest"}, []string{"1.5.0", "1.3.0"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			keep, err := c.query.filter()
+			shown, err := parsed.filter(c.query)
 			require.NoError(t, err)
 			var got []string
-			for _, e := range all {
-				if keep(e) {
-					got = append(got, e.Version)
+			for _, version := range all {
+				if shown.shows(version) {
+					got = append(got, version)
 				}
 			}
 			assert.Equal(t, c.want, got)
 		})
 	}
+}
+
+func TestConstraintsAreRememberedUpToABound(t *testing.T) {
+	var c constraints
+	for i := range keptConstraints + 1 {
+		_, err := c.parse(fmt.Sprintf("^%d", i))
+		require.NoError(t, err)
+	}
+	assert.Len(t, c.parsed, 1, "the others went together")
+	before := c.parsed["^512"].constraint
+	again, err := c.parse("^512")
+	require.NoError(t, err)
+	assert.Same(t, before, again.constraint)
+	_, err = c.parse("^^")
+	assertReason(t, constraintInvalid, err)
+	_, err = c.parse(strings.Repeat(" ", maxLookText) + "^1")
+	require.NoError(t, err)
+	assert.Len(t, c.parsed, 1, "neither what is wrong nor what is long is kept")
 }
 
 func FuzzParseWanted(f *testing.F) {
@@ -111,9 +134,9 @@ func FuzzParseWanted(f *testing.F) {
 			assert.Equal(t, constraintInvalid, cacheerr.ReasonOf(err))
 			return
 		}
-		e, ok := w.pick(entriesOf(version))
+		picked, ok := pickOf(w, version)
 		if ok {
-			assert.Equal(t, version, e.Version)
+			assert.Equal(t, version, picked)
 		}
 		if v, err := semver.NewVersion(version); ok && err == nil && w.newest {
 			assert.Empty(t, v.Prerelease())

@@ -235,7 +235,7 @@ func (e *edit) publish() error {
 	e.r.record = e.record
 	if e.after != nil {
 		e.r.served.retire()
-		e.r.served = &generation{reader: e.after}
+		e.r.served = newGeneration(e.after)
 	}
 	news := e.settle != nil && e.settle()
 	if news || e.all || len(e.charts) > 0 {

@@ -125,27 +125,35 @@ func (c *Catalog) Charts(ctx context.Context, source Source, query ChartQuery) (
 // Versions lists the versions of a chart. A registry is asked for a chart that is not known yet. Errors: those of Charts,
 // CONSTRAINT_INVALID, CHART_NOT_FOUND.
 func (c *Catalog) Versions(ctx context.Context, source Source, query VersionQuery) (VersionList, error) {
-	wanted, err := query.filter()
+	shown, err := c.constraints.filter(query)
 	if err != nil {
 		return VersionList{}, err
 	}
 	var list VersionList
 	err = c.look(ctx, source, query.Chart, query.Min, func(v *view) error {
-		entries, err := v.versions(query.Chart)
+		versions, err := v.versions(query.Chart)
 		if err != nil {
 			return err
 		}
+		positions := versions.find(shown.look(), func() []int32 {
+			var positions []int32
+			for i := range versions.Len() {
+				if shown.shows(versions.Version(i)) {
+					positions = append(positions, int32(i))
+				}
+			}
+			return positions
+		})
 		list = VersionList{Revision: v.revision, Stale: v.stale}
-		page := page{offset: query.Offset, limit: query.Limit}
-		for _, e := range entries {
-			if !wanted(e) || page.before() {
-				continue
-			}
-			if page.full() {
-				list.More = true
-				break
-			}
-			list.Versions = append(list.Versions, v.knowledge.complete(e))
+		positions = positions[min(query.Offset, len(positions)):]
+		if query.Limit > 0 && len(positions) > query.Limit {
+			positions, list.More = positions[:query.Limit], true
+		}
+		if len(positions) > 0 {
+			list.Versions = make([]index.Entry, 0, len(positions))
+		}
+		for _, i := range positions {
+			list.Versions = append(list.Versions, v.knowledge.complete(versions.Entry(int(i))))
 		}
 		return nil
 	})

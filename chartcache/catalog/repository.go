@@ -62,9 +62,15 @@ type observed struct {
 
 // generation is an open index with users. Catalog.mu guards it.
 type generation struct {
-	reader  *index.Reader
-	users   int
-	retired bool
+	reader *index.Reader
+	// revision is the reader's, which is asked for by every call.
+	revision string
+	users    int
+	retired  bool
+}
+
+func newGeneration(reader *index.Reader) *generation {
+	return &generation{reader: reader, revision: reader.Revision()}
 }
 
 // readerOrNil is what the generation is read by; nil for no generation.
@@ -101,7 +107,7 @@ func (r *repository) state() State {
 	s := State{
 		Source: r.source, URL: displayURL(r.spec.URL), Type: typeOf(r.spec.URL),
 		ObservedGeneration: r.observed.generation, State: r.record.Outcome, Syncing: r.sync != nil,
-		LastSync: r.record.LastSync, LastCheck: r.record.LastCheck, LastError: r.record.LastError, StaleSince: r.record.StaleSince,
+		LastSync: r.record.LastSync, LastCheck: r.record.LastCheck, LastError: r.record.LastError, StaleSince: r.staleSince(),
 	}
 	if s.State == chartcachev1.RepositoryState_REPOSITORY_STATE_UNSPECIFIED {
 		s.State = chartcachev1.RepositoryState_REPOSITORY_STATE_PENDING
@@ -111,9 +117,6 @@ func (r *repository) state() State {
 	}
 	if invalid := r.observed.invalid; invalid != nil {
 		s.State, s.LastError = chartcachev1.RepositoryState_REPOSITORY_STATE_FAILED, invalid
-		if r.served != nil && s.StaleSince.IsZero() {
-			s.StaleSince = invalid.Time
-		}
 	}
 	if r.syncs() {
 		s.NextSync = r.due
@@ -126,9 +129,17 @@ func (r *repository) state() State {
 	return s
 }
 
+// staleSince is since when what is served may be out of date; zero when it is not. The caller holds Catalog.mu.
+func (r *repository) staleSince() time.Time {
+	if r.record.StaleSince.IsZero() && r.served != nil && r.observed.invalid != nil {
+		return r.observed.invalid.Time
+	}
+	return r.record.StaleSince
+}
+
 // revision is what is served. The caller holds Catalog.mu, and something is served.
 func (r *repository) revision() Revision {
-	return Revision{Name: r.served.reader.Revision(), ObservedAt: r.record.ObservedAt}
+	return Revision{Name: r.served.revision, ObservedAt: r.record.ObservedAt}
 }
 
 // syncs reports whether the repository may sync at all. The caller holds Catalog.mu.
@@ -151,7 +162,7 @@ func (r *repository) install(folder string, found stored) {
 	r.served.retire()
 	r.served = nil
 	if found.reader != nil {
-		r.served = &generation{reader: found.reader}
+		r.served = newGeneration(found.reader)
 	}
 	r.observed.generation = found.record.ObservedGeneration
 	r.failures, r.missSync, r.asked, r.noDownloads = 0, time.Time{}, nil, time.Time{}

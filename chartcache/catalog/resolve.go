@@ -16,7 +16,7 @@ const maxPinLooks = 20
 // manifest for OCI, by a download for HTTP. Errors: those of Versions, VERSION_NOT_FOUND, and those of Fetch where upstream
 // is asked.
 func (c *Catalog) Resolve(ctx context.Context, source Source, query ResolveQuery) (Resolved, error) {
-	w, err := parseWanted(query.Version)
+	w, err := c.constraints.parse(query.Version)
 	if err != nil {
 		return Resolved{}, err
 	}
@@ -29,15 +29,15 @@ func (c *Catalog) Resolve(ctx context.Context, source Source, query ResolveQuery
 	}
 	var resolved Resolved
 	err = c.look(ctx, source, query.Chart, query.Min, func(v *view) error {
-		entries, err := v.versions(query.Chart)
+		versions, err := v.versions(query.Chart)
 		if err != nil {
 			return err
 		}
-		e, err := v.choose(ctx, entries, w, digest)
+		e, err := v.choose(ctx, versions, w, digest)
 		if err != nil {
 			return err
 		}
-		resolved = Resolved{Entry: e, Newest: newestStable(entries), Revision: v.revision, Stale: v.stale}
+		resolved = Resolved{Entry: e, Newest: versions.newestStable(), Revision: v.revision, Stale: v.stale}
 		return nil
 	})
 	if err != nil {
@@ -47,14 +47,14 @@ func (c *Catalog) Resolve(ctx context.Context, source Source, query ResolveQuery
 }
 
 // choose returns the entry that is wanted, complete.
-func (v *view) choose(ctx context.Context, entries []index.Entry, w wanted, digest string) (index.Entry, error) {
+func (v *view) choose(ctx context.Context, versions *chartList, w wanted, digest string) (index.Entry, error) {
 	if digest != "" {
-		return v.pinned(ctx, entries, w, digest)
+		return v.pinned(ctx, versions, w, digest)
 	}
-	if e, ok := w.pick(entries); ok {
-		return v.learn(ctx, e)
+	if i, ok := versions.pick(w); ok {
+		return v.learn(ctx, versions.Entry(i))
 	}
-	chart, newest := entries[0].Chart, entries[0].Version
+	chart, newest := versions.Chart(), versions.Version(0)
 	if w.newest {
 		return index.Entry{}, v.versionNotFound("chart %q has no stable version; the newest one is %s", chart, newest)
 	}
@@ -63,10 +63,11 @@ func (v *view) choose(ctx context.Context, entries []index.Entry, w wanted, dige
 
 // pinned returns the entry whose tarball or manifest has a digest. Where digests are not known, it learns that of the
 // version that is wanted, and in a registry, where that is cheap, those of the newest versions.
-func (v *view) pinned(ctx context.Context, entries []index.Entry, w wanted, digest string) (index.Entry, error) {
+func (v *view) pinned(ctx context.Context, versions *chartList, w wanted, digest string) (index.Entry, error) {
 	known := v.c.knowledgeOf(v.r)
 	var unknown []index.Entry
-	for _, listed := range entries {
+	for i := range versions.Len() {
+		listed := versions.Entry(i)
 		switch e := known.complete(listed); {
 		case e.Digest == digest || e.ManifestDigest == digest:
 			return v.learn(ctx, listed)
@@ -75,8 +76,8 @@ func (v *view) pinned(ctx context.Context, entries []index.Entry, w wanted, dige
 		}
 	}
 	var candidates []index.Entry
-	if e, ok := w.pick(unknown); ok {
-		candidates = append(candidates, e)
+	if i, ok := w.pick(len(unknown), func(i int) string { return unknown[i].Version }); ok {
+		candidates = append(candidates, unknown[i])
 	}
 	if v.isOCI() {
 		candidates = append(candidates, unknown[:min(len(unknown), maxPinLooks)]...)
@@ -94,7 +95,7 @@ func (v *view) pinned(ctx context.Context, entries []index.Entry, w wanted, dige
 			return e, nil
 		}
 	}
-	return index.Entry{}, v.versionNotFound("chart %q has no version with digest %s", entries[0].Chart, digest)
+	return index.Entry{}, v.versionNotFound("chart %q has no version with digest %s", versions.Chart(), digest)
 }
 
 // learn completes an entry, with the help of upstream when nothing else helps.

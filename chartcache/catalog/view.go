@@ -86,7 +86,7 @@ func (c *Catalog) servedOr(r *repository) (*view, *flight, error) {
 		r.served.users++
 		return &view{
 			c: c, r: r, generation: r.served, reader: r.served.reader, spec: r.spec, place: r.place, knowledge: r.knowledge,
-			revision: r.revision(), stale: !r.state().StaleSince.IsZero(),
+			revision: r.revision(), stale: !r.staleSince().IsZero(),
 		}, nil, nil
 	}
 	if err := c.unserved(r); err != nil {
@@ -157,9 +157,13 @@ func (v *view) readFailed(err error) error {
 	return notSynced(r, "its index on disk was damaged and is being read again")
 }
 
-// versions returns the entries of a chart as they are listed.
-func (v *view) versions(chart string) ([]index.Entry, error) {
-	entries, ok, err := v.reader.Versions(chart)
+// versions returns the versions of a chart as they are listed.
+func (v *view) versions(chart string) (*chartList, error) {
+	key := listKey{revision: v.revision.Name, chart: chart}
+	if kept := v.c.lists.get(key); kept != nil {
+		return kept, nil
+	}
+	versions, ok, err := v.reader.List(chart)
 	if err != nil {
 		return nil, v.readFailed(err)
 	}
@@ -167,7 +171,8 @@ func (v *view) versions(chart string) ([]index.Entry, error) {
 		return nil, cacheerr.New(chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND,
 			"repository %s has no chart %q", v.r.source, chart)
 	}
-	return entries, nil
+	key.chart = versions.Chart()
+	return v.c.lists.put(key, versions), nil
 }
 
 func (v *view) versionNotFound(format string, args ...any) error {
