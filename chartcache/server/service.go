@@ -107,10 +107,8 @@ func (s *service) ListVersions(ctx context.Context, r *chartcachev1.ListVersions
 	if err != nil {
 		return nil, err
 	}
-	response := &chartcachev1.ListVersionsResponse{NextPageToken: next, Revision: revisionProto(list.Revision), Stale: list.Stale}
-	for _, entry := range list.Versions {
-		response.Versions = append(response.Versions, versionProto(entry))
-	}
+	response := versionsOf(list.Versions)
+	response.NextPageToken, response.Revision, response.Stale = next, revisionProto(list.Revision), list.Stale
 	return response, nil
 }
 
