@@ -1,7 +1,7 @@
 // Package blob keeps chart tarballs on disk by their sha256 digest.
 //
 // A blob is written to a temporary file, verified, synchronised and renamed, so that a crash leaves either the whole blob
-// or nothing; it is verified again whenever it is opened, so that a damaged file is a miss and never an answer. The store
+// or nothing; it is verified again when it is opened (see seal), so that a damaged file is a miss and never an answer. The store
 // evicts what was used least recently when it grows over its bound, but nothing that is being read. It knows no
 // repository: who may read which blob is decided by its caller. It never follows a path out of its folder.
 package blob

@@ -30,6 +30,8 @@ type entry struct {
 	touched time.Time
 	// readers counts open Readers.
 	readers int
+	// seal is the file as it was when it was last verified.
+	seal seal
 }
 
 func newIndex() *index { return &index{recent: list.New(), byDigest: map[string]*list.Element{}} }
