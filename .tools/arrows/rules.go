@@ -51,12 +51,15 @@ func productRules() rules {
 		api        = product + "operator/api"
 		helm       = product + "operator/helm"
 		values     = product + "operator/values"
+		readiness  = product + "operator/internal/readiness"
+		fence      = product + "operator/fence"
 		release    = product + "operator/release"
 		services   = product + "services"
 		internal   = product + "services/internal"
 		bench      = product + "services/bench"
 		indexcheck = product + "services/internal/indexcheck"
 		localstack = product + "services/internal/localstack"
+		tlstest    = product + "services/internal/tlsfiles/tlstest"
 	)
 	kubernetes := []string{"k8s.io", "sigs.k8s.io/controller-runtime"}
 	return rules{
@@ -71,7 +74,9 @@ func productRules() rules {
 			{catalog, []string{upstream, index, blob, disk, cacheerr, proto}},
 			{chartcache, []string{chartcache, proto}},
 			{api, nil},
-			{helm, []string{api}},
+			{readiness, nil},
+			{fence, nil},
+			{helm, []string{api, readiness, fence}},
 			{values, []string{api}},
 			{release, []string{helm, values, api, client, proto}},
 			{operator, []string{operator, client, proto}},
@@ -88,8 +93,8 @@ func productRules() rules {
 			{proto, append([]string{"helm.sh/helm"}, kubernetes...), "everyone imports the contract"},
 			{api, []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "helm.sh/helm", "google.golang.org/grpc"},
 				"everyone imports the types"},
-			{services + "/chartcache", []string{bench, indexcheck, localstack, "helm.sh/helm"}, "chartcache ships without Helm and without tests"},
-			{services + "/operator", []string{bench, indexcheck, localstack}, "the operator ships without tests"},
+			{services + "/chartcache", []string{bench, indexcheck, localstack, tlstest, "helm.sh/helm"}, "chartcache ships without Helm and without tests"},
+			{services + "/operator", []string{bench, indexcheck, localstack, tlstest}, "the operator ships without tests"},
 		},
 		owned: []owned{
 			{"helm.sh/helm", []string{helm, bench, indexcheck}, "a move to the next Helm must touch one package; only comparisons with Helm need it too"},

@@ -14,6 +14,7 @@ import (
 // Install deploys a chart under a name that is not in use, and returns the revision that it made. Errors are *Error.
 func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error) {
 	op := c.begin(ctx, kindInstall, o.Target, o.Values)
+	op.call(o.Callbacks)
 	if err := validName(o.Name); err != nil {
 		return Release{}, err
 	}
@@ -68,6 +69,7 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 // Upgrade deploys a chart over a release, and returns the revision that it made. Errors are *Error.
 func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error) {
 	op := c.begin(ctx, kindUpgrade, o.Target, o.Values)
+	op.call(o.Callbacks)
 	if err := op.begun(); err != nil {
 		return Release{}, err
 	}
@@ -123,6 +125,7 @@ func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error)
 // *Error.
 func (c *Client) Rollback(ctx context.Context, o RollbackOptions) (Release, error) {
 	op := c.begin(ctx, kindRollback, o.Target, nil)
+	op.call(o.Callbacks)
 	if err := op.begun(); err != nil {
 		return Release{}, err
 	}
@@ -157,6 +160,7 @@ func (c *Client) Rollback(ctx context.Context, o RollbackOptions) (Release, erro
 // error, and the release stays "uninstalling": call it again. Errors are *Error.
 func (c *Client) Uninstall(ctx context.Context, o UninstallOptions) (bool, error) {
 	op := c.begin(ctx, kindUninstall, o.Target, nil)
+	op.call(o.Callbacks)
 	if err := op.begun(); err != nil {
 		return false, err
 	}

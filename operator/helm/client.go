@@ -9,10 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+
+	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
 // Config is what a Client needs.
@@ -23,16 +26,18 @@ type Config struct {
 	Log logr.Logger
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
-	// Poll is the longest pause between two looks at objects that are waited for; 2 seconds by default.
+	// Poll is the longest pause between two looks at objects that cannot be watched; 10 seconds by default.
 	Poll time.Duration
+	// Grace is how long a workload that is waited for may make no step before Pods of it that crash or cannot get their image
+	// or their configuration end the wait; 2 minutes by default.
+	Grace time.Duration
 }
 
 // Client runs Helm actions in one cluster. All its methods may be called at the same time; the caller sees to it that
 // there is at most one action on a release.
 type Client struct {
-	log  logr.Logger
-	now  func() time.Time
-	poll time.Duration
+	log logr.Logger
+	now func() time.Time
 
 	rest      *rest.Config
 	kube      kubernetes.Interface
@@ -40,6 +45,7 @@ type Client struct {
 	discovery discovery.CachedDiscoveryInterface
 	mapper    meta.RESTMapper
 	caps      *capabilitiesCache
+	hub       *readiness.Hub
 }
 
 // New returns a client. It makes no request.
@@ -72,15 +78,20 @@ func New(cfg Config) (*Client, error) {
 	if now == nil {
 		now = time.Now
 	}
-	poll := cfg.Poll
-	if poll <= 0 {
-		poll = 2 * time.Second
+	dynamicClient, err := dynamic.NewForConfigAndClient(conf, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("helm client: make the client for waits: %w", err)
+	}
+	hub, err := readiness.New(readiness.Config{
+		Source: readiness.FromDynamic(dynamicClient), Log: log, Grace: cfg.Grace, Poll: cfg.Poll,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("helm client: %w", err)
 	}
 	cached := memory.NewMemCacheClient(clientset.Discovery())
 	return &Client{
 		log:       log,
 		now:       now,
-		poll:      poll,
 		rest:      conf,
 		kube:      clientset,
 		metadata:  metadataClient,
@@ -88,5 +99,6 @@ func New(cfg Config) (*Client, error) {
 		// The mapper invalidates the discovery cache itself when it does not know a kind.
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached),
 		caps:   &capabilitiesCache{discovery: cached, now: now},
+		hub:    hub,
 	}, nil
 }

@@ -3,6 +3,8 @@ package helm
 import (
 	"errors"
 	"fmt"
+
+	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
 // Stage says how far an action had come when it failed.
@@ -47,9 +49,9 @@ var (
 	// ErrInvalidValues says that the values do not match the chart's values.schema.json.
 	ErrInvalidValues = errors.New("the values do not match the chart's schema")
 	// ErrTimeout says that a wait took longer than the timeout.
-	ErrTimeout = errors.New("timed out")
+	ErrTimeout = readiness.ErrTimeout
 	// ErrFailed says that an object that was waited for failed for good.
-	ErrFailed = errors.New("failed")
+	ErrFailed = readiness.ErrFailed
 
 	// errInterrupted is what every write of a fenced operation returns.
 	errInterrupted = errors.New("the operation was interrupted")

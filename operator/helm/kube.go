@@ -13,8 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/cli-runtime/pkg/resource"
+
+	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
 // kubeClient is the Kubernetes client that Helm sees. It lets writes through until the operation is fenced, notes what
@@ -172,8 +173,11 @@ func (k *kubeClient) waitReady(resources kube.ResourceList, timeout time.Duratio
 	if err := k.op.refused(); err != nil {
 		return err
 	}
-	w := newWaiter(k.op, jobs)
-	err := w.ready(k.op.ctx, resources, timeout)
+	goal := readiness.GoalReady
+	if jobs {
+		goal = readiness.GoalReadyWithJobs
+	}
+	err := k.op.client.hub.Wait(k.op.ctx, waitedFor(resources), goal, k.op.waitOptions(timeout))
 	switch {
 	case err == nil:
 		return nil
@@ -184,22 +188,23 @@ func (k *kubeClient) waitReady(resources kube.ResourceList, timeout time.Duratio
 	}
 }
 
-// WatchUntilReady waits until hooks have run. The action's context does not end that: a hook that is half-way through a
-// migration must not be left behind unnoticed.
+// WatchUntilReady waits until hooks have run: until Jobs and Pods have completed, other kinds not at all. The action's
+// context does not end that: a hook that is half-way through a migration must not be left behind unnoticed.
 func (k *kubeClient) WatchUntilReady(resources kube.ResourceList, timeout time.Duration) error {
 	if err := k.op.refused(); err != nil {
 		return err
 	}
-	err := k.inner.WatchUntilReady(resources, timeout)
-	if err == nil {
+	options := k.op.waitOptions(timeout)
+	options.What = "hook"
+	err := k.op.client.hub.Wait(detached(k.op.ctx), waitedFor(resources), readiness.GoalCompleted, options)
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, ErrTimeout):
+		return k.op.failed(StageHooks, err) // names the hook
+	default:
+		return k.op.failed(StageHooks, fmt.Errorf("hook %s: %w", hookName(resources), err))
 	}
-	hook := hookName(resources)
-	if wait.Interrupted(err) {
-		reason := newWaiter(k.op, true).explain(resources)
-		return k.op.failed(StageHooks, fmt.Errorf("%w after %s waiting for hook %s%s", ErrTimeout, timeout, hook, reason))
-	}
-	return k.op.failed(StageHooks, fmt.Errorf("hook %s: %w", hook, err))
 }
 
 // WaitForDelete waits until objects are gone. While a release is uninstalled, the action's context ends the wait, and
@@ -208,14 +213,15 @@ func (k *kubeClient) WaitForDelete(resources kube.ResourceList, timeout time.Dur
 	if err := k.op.refused(); err != nil {
 		return err
 	}
-	w := newWaiter(k.op, false)
+	options := k.op.waitOptions(timeout)
 	if hookName(resources) != "" {
-		if err := w.gone(detached(k.op.ctx), resources, timeout); err != nil {
+		options.What = "hook"
+		if err := k.op.client.hub.WaitGone(detached(k.op.ctx), waitedFor(resources), options); err != nil {
 			return k.op.failed(StageHooks, err)
 		}
 		return nil
 	}
-	err := w.gone(k.op.ctx, resources, timeout)
+	err := k.op.client.hub.WaitGone(k.op.ctx, waitedFor(resources), options)
 	switch {
 	case err == nil:
 		return nil

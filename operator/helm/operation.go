@@ -15,6 +15,8 @@ import (
 	rspb "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
 	"k8s.io/client-go/rest"
+
+	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
 // actionKind is what an operation does.
@@ -44,6 +46,10 @@ type operation struct {
 	kube     *kubeClient
 	records  *records
 	config   *action.Configuration
+	// callbacks and reports tell the caller about waits; reports is nil when he does not want texts. Helm waits in one
+	// goroutine at a time.
+	callbacks Callbacks
+	reports   *readiness.Reports
 
 	// mu guards the fields below. Helm runs parts of an action in goroutines of its own.
 	mu sync.Mutex

@@ -34,6 +34,23 @@ type Waiting struct {
 	WaitForJobs bool
 	// DisableHooks runs no hooks.
 	DisableHooks bool
+
+	Callbacks
+}
+
+// Callbacks tell the caller of an action how far it has come. Each may be nil. They are called from the goroutine that
+// waits, one at a time, and the wait goes on when they return.
+type Callbacks struct {
+	// Progress gets one line about what the action waits for, such as "waiting for Deployment web: 1 of 3 available",
+	// "waiting for 3 objects: Deployment a: 0 of 1 available; StatefulSet b: 1 of 2 updated and 1 more" or "waiting for hook
+	// Job migrate: 0 of 1 completed", without values of the release. It is called when the text has changed, at most once a
+	// second, and not about waits that take less than a second.
+	Progress func(text string)
+	// Idle is called when the action begins to wait for readiness, for deletion or for a hook, and will do nothing else until
+	// it has called Busy: a bound on actions that render and apply need not count it meanwhile. Busy is called before the
+	// action goes on, also when its context has ended, and may block until there is room again. They are called in turn,
+	// Idle first, and only when there is something to wait for: an action may have no wait, or several.
+	Idle, Busy func()
 }
 
 // InstallOptions are those of Install.
@@ -100,6 +117,8 @@ type UninstallOptions struct {
 	DisableHooks bool
 	// KeepHistory keeps the records of the release.
 	KeepHistory bool
+
+	Callbacks
 }
 
 // defaultTimeout stands in for a timeout of 0, which would make every wait fail at once. It is the Helm CLI's.

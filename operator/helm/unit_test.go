@@ -225,40 +225,6 @@ func FuzzSchema(f *testing.F) {
 	})
 }
 
-func TestPodTroubleNamesTheCause(t *testing.T) {
-	waiting := func(reason string) corev1.PodStatus {
-		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{
-			Name: "web", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "why"}},
-		}}}
-	}
-	tests := []struct {
-		name   string
-		status corev1.PodStatus
-		want   string
-	}{
-		{"a Pod that runs", corev1.PodStatus{}, ""},
-		{"a container that is being made", waiting("ContainerCreating"), ""},
-		{"an image that cannot be pulled", waiting("ImagePullBackOff"), "container web: ImagePullBackOff: why"},
-		{"a container that ended", corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{
-			Name: "init", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2, Reason: "Error"}},
-		}}}, "container init ended with exit code 2: Error"},
-		{"a Pod that cannot be scheduled", corev1.PodStatus{Conditions: []corev1.PodCondition{
-			{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "no nodes"},
-		}}, "Unschedulable: no nodes"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			assert.Equal(t, tt.want, podTrouble(&corev1.Pod{Status: tt.status}))
-		})
-	}
-}
-
-func TestEnumerateNamesAFewAndCountsTheRest(t *testing.T) {
-	assert.Empty(t, enumerate(nil))
-	assert.Equal(t, ": a; b", enumerate([]string{"a", "b"}))
-	assert.Equal(t, ": a; b; c and 2 more", enumerate([]string{"a", "b", "c", "", ""}))
-}
-
 func TestStatuses(t *testing.T) {
 	assert.True(t, StatusPendingRollback.Pending())
 	assert.False(t, StatusUninstalling.Pending(), "an uninstall is finished by uninstalling again")

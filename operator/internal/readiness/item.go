@@ -1,0 +1,156 @@
+package readiness
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// item is an object of a wait.
+type item struct {
+	Object
+	// live is the newest state; nil when there is none. known says that somebody looked.
+	live  *unstructured.Unstructured
+	known bool
+	// judged is the state that verdict is about.
+	judged  *unstructured.Unstructured
+	verdict Verdict
+	done    bool
+	// stepped is when the object last came forward, and steps how far.
+	stepped time.Time
+	steps   int64
+	// interest is set once the object is watched.
+	interest *interest
+	// polling says that it cannot be watched. lookAt is when to look at it, zero for never; pause grows between looks that
+	// bring nothing new.
+	polling bool
+	lookAt  time.Time
+	pause   pauses
+	// failed is why the last look failed.
+	failed error
+	pods   *podSet
+}
+
+func (i *item) scope() scope { return scope{resource: i.Resource, namespace: i.Namespace} }
+
+func (i *item) version() string {
+	if i.live == nil {
+		return ""
+	}
+	return i.live.GetResourceVersion()
+}
+
+// absorb takes in what the watch of an object said.
+func (w *waiting) absorb(i *item, n *news) {
+	if n.polling && !i.polling {
+		i.polling = true
+		i.lookAt = time.Now()
+	}
+	removed, changed := n.removed[i.Name], n.changed[i.Name]
+	if removed != nil && !older(removed, i.live) {
+		i.vanish(w.goal)
+	}
+	switch {
+	case changed != nil && !older(changed, i.live):
+		i.see(changed)
+	case changed == nil && removed == nil && n.complete:
+		i.vanish(w.goal)
+	}
+}
+
+// see takes in a state of an object.
+func (i *item) see(object *unstructured.Unstructured) {
+	i.live, i.known, i.failed = object, true, nil
+}
+
+// vanish takes in that the object is not there. For two goals that is the end, whatever has its name later. A hook that is
+// gone was deleted by who cleans up behind Jobs that have completed, or by hand: Helm goes on, and so do we.
+func (i *item) vanish(goal Goal) {
+	i.live, i.known, i.failed = nil, true, nil
+	if goal == goalGone || goal == GoalCompleted {
+		i.done = true
+	}
+}
+
+// look asks for an object when that is due.
+func (w *waiting) look(ctx context.Context, i *item, now time.Time) error {
+	if i.done && (w.goal == goalGone || w.goal == GoalCompleted) {
+		i.lookAt = time.Time{}
+	}
+	if i.lookAt.IsZero() || i.lookAt.After(now) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	before := i.version()
+	object, err := w.hub.cfg.Source.Get(ctx, i.Resource, i.Namespace, i.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		i.vanish(w.goal)
+	case err == nil:
+		if uid := object.GetUID(); w.goal == goalGone && i.live != nil && i.live.GetUID() != uid {
+			i.vanish(w.goal)
+		} else if !older(object, i.live) {
+			i.see(object)
+		}
+	case definite(err):
+		return fmt.Errorf("%s: %w", i, err)
+	default:
+		i.failed = err
+	}
+	if i.version() != before {
+		i.pause.reset()
+	}
+	i.lookAt = time.Time{}
+	if i.polling || i.failed != nil {
+		i.lookAt = time.Now().Add(i.pause.next(w.hub.cfg.Poll))
+	}
+	return nil
+}
+
+// judge says whether an object is at the goal. It returns an error when it never will be.
+func (w *waiting) judge(i *item) error {
+	if w.goal == goalGone || !i.known || i.done && w.goal == GoalCompleted {
+		return nil
+	}
+	if i.live == nil {
+		i.done, i.judged, i.steps, i.stepped = false, nil, 0, time.Now()
+		i.verdict = Verdict{Text: "was deleted"}
+		return nil
+	}
+	if i.live == i.judged {
+		return nil
+	}
+	i.judged = i.live
+	i.verdict = Assess(i.live, w.goal)
+	wasDone := i.done
+	i.done = i.verdict.State == Ready
+	if i.verdict.Steps > i.steps || wasDone && !i.done {
+		i.stepped = time.Now()
+	}
+	i.steps = i.verdict.Steps
+	if i.verdict.State == Failed {
+		return w.failure(i, i.verdict.Text)
+	}
+	return nil
+}
+
+// text says what an object lacks, without its name.
+func (w *waiting) text(i *item) string {
+	switch {
+	case w.goal == goalGone && i.live != nil && len(i.live.GetFinalizers()) > 0:
+		return "(finalizers " + strings.Join(i.live.GetFinalizers(), ", ") + ")"
+	case w.goal == goalGone:
+		return ""
+	case !i.known && i.failed != nil:
+		return "cannot be read: " + cause(i.failed)
+	case !i.known:
+		return ""
+	default:
+		return i.verdict.Text
+	}
+}
