@@ -3,12 +3,12 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
 	"sort"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 
 	"github.com/ketches/helm-operator/chartcache/catalog"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -19,6 +19,8 @@ type service struct {
 	// What a later contract has is UNIMPLEMENTED until it is here.
 	chartcachev1.UnimplementedChartCacheServiceServer
 	catalog Catalog
+	// chunks holds buffers for downloads.
+	chunks mem.BufferPool
 }
 
 // ListRepositories pages behind the last name instead of by revision: that holds when repositories come and go between
@@ -127,9 +129,6 @@ func (s *service) ResolveVersion(ctx context.Context, r *chartcachev1.ResolveVer
 	}, nil
 }
 
-// chunkBytes is the most that one message of a download holds, by the contract.
-const chunkBytes = 256 << 10
-
 func (s *service) DownloadChart(r *chartcachev1.DownloadChartRequest, stream grpc.ServerStreamingServer[chartcachev1.DownloadChartResponse]) (err error) {
 	ctx := stream.Context()
 	source := sourceOf(r)
@@ -157,26 +156,7 @@ func (s *service) DownloadChart(r *chartcachev1.DownloadChartRequest, stream grp
 	if err := stream.Send(&chartcachev1.DownloadChartResponse{Content: &chartcachev1.DownloadChartResponse_Header{Header: header}}); err != nil {
 		return err
 	}
-	return sendChunks(stream, io.NewSectionReader(tarball, r.GetOffsetBytes(), info.SizeBytes-r.GetOffsetBytes()))
-}
-
-func sendChunks(stream grpc.ServerStreamingServer[chartcachev1.DownloadChartResponse], from io.Reader) error {
-	for {
-		// Send may keep what it is given until the client has taken it, so that each chunk is a slice of its own.
-		chunk := make([]byte, chunkBytes)
-		n, err := io.ReadFull(from, chunk)
-		if n > 0 {
-			if err := stream.Send(&chartcachev1.DownloadChartResponse{Content: &chartcachev1.DownloadChartResponse_Chunk{Chunk: chunk[:n]}}); err != nil {
-				return err
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("read tarball from the cache: %w", err)
-		}
-	}
+	return sendChunks(stream, s.chunks, io.NewSectionReader(tarball, r.GetOffsetBytes(), info.SizeBytes-r.GetOffsetBytes()))
 }
 
 // withoutUserInfo is a URL that upstream named, without a user name and password; empty when it is not a URL.
