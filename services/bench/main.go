@@ -37,6 +37,7 @@ type options struct {
 	source, real, profiles string
 	only                   *regexp.Regexp
 	runs, repositories     int
+	releases               int
 	shape                  fixture.Config
 	interval, idle         time.Duration
 	// grpcShape, chartBytes, workers and lasts are of the gRPC figures.
@@ -53,11 +54,12 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 	set.StringVar(&o.source, "source", ".", "root of the repository")
 	set.StringVar(&o.real, "real", "", "folder with real indexes, *.yaml.gz; none are measured without it")
 	set.StringVar(&o.profiles, "profiles", "", "folder for CPU and allocation profiles of one more run of each index build; none are made without it")
-	only := set.String("only", "", "regular expression of the groups to measure: index, real, repositories, stack, grpc (default: all)")
+	only := set.String("only", "", "regular expression of the groups to measure: index, real, repositories, stack, grpc, releases (default: all)")
 	set.IntVar(&o.runs, "runs", 3, "number of times that each thing is measured")
 	set.IntVar(&o.shape.Charts, "charts", o.shape.Charts, "number of charts of the made-up index")
 	set.IntVar(&o.shape.Versions, "versions", o.shape.Versions, "number of versions of each of its charts")
 	set.IntVar(&o.repositories, "repositories", 50, "number of repositories that one chartcache serves")
+	set.IntVar(&o.releases, "releases", 100, "number of HelmReleases of the release figures")
 	set.DurationVar(&o.interval, "interval", 30*time.Second, "time between two syncs of those; at least 10s")
 	set.DurationVar(&o.idle, "idle", time.Minute, "how long those are watched while nothing changes")
 	set.IntVar(&o.workers, "workers", 16, "number of gRPC calls that are open at once in a closed loop")
@@ -72,7 +74,7 @@ func parseFlags(args []string, errs io.Writer) (options, error) {
 	for _, least := range []struct {
 		flag  string
 		value int
-	}{{"runs", o.runs}, {"charts", o.shape.Charts}, {"versions", o.shape.Versions}, {"repositories", o.repositories}, {"workers", o.workers}} {
+	}{{"runs", o.runs}, {"charts", o.shape.Charts}, {"versions", o.shape.Versions}, {"repositories", o.repositories}, {"releases", o.releases}, {"workers", o.workers}} {
 		if least.value < 1 {
 			return o, fmt.Errorf("flag -%s: must be at least 1", least.flag)
 		}
@@ -139,7 +141,7 @@ func measureAll(ctx context.Context, o options, out, errs io.Writer) (err error)
 		measure func(context.Context) error
 	}{
 		{"index", b.measureIndex}, {"real", b.measureReal}, {"repositories", b.measureRepositories}, {"stack", b.measureStack},
-		{"grpc", b.measureGRPC},
+		{"grpc", b.measureGRPC}, {"releases", b.measureReleases},
 	} {
 		if !o.only.MatchString(group.name) || ctx.Err() != nil {
 			continue
