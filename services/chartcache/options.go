@@ -30,6 +30,7 @@ type options struct {
 
 	grpcAddress    string
 	insecure       bool
+	tls            tlsOptions
 	metricsAddress string
 	probeAddress   string
 	drainTimeout   time.Duration
@@ -61,8 +62,9 @@ func (o *options) addFlags(set *pflag.FlagSet) {
 	set.BoolVar(&o.crossNamespace, "allow-cross-namespace-secrets", false, "Let a HelmRepository name a Secret of another namespace. Whoever may create a HelmRepository can then use every Secret that chartcache may read.")
 	set.StringVar(&o.allowedFileDir, "allowed-file-dir", "", "Folder below which caFile, certFile and keyFile of a HelmRepository may be. Without it, none may.")
 
-	set.StringVar(&o.grpcAddress, "grpc-bind-address", "127.0.0.1:9090", "Address of the gRPC server. One that is not loopback needs --insecure.")
+	set.StringVar(&o.grpcAddress, "grpc-bind-address", "127.0.0.1:9090", "Address of the gRPC server. One that is not loopback needs --tls-cert-file, or --insecure.")
 	set.BoolVar(&o.insecure, "insecure", false, "Serve gRPC in plaintext and without authentication on an address that is not loopback. Admit only trusted clients, by a NetworkPolicy for instance: everybody who reaches the port gets the charts of private repositories.")
+	o.tls.addFlags(set)
 	set.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "Address of /metrics; 0 turns it off.")
 	set.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
 	set.DurationVar(&o.drainTimeout, "drain-timeout", 15*time.Second, "How long calls may go on after a signal to stop, before they are cut off.")
@@ -117,8 +119,14 @@ func (o *options) check() error {
 	if o.dataDir == "" {
 		say("--data-dir must not be empty")
 	}
-	if err := checkListenAddress(o.grpcAddress, o.insecure); err != nil {
+	if err := checkListenAddress(o.grpcAddress, o.insecure || o.tls.enabled()); err != nil {
 		say("--grpc-bind-address: %w", err)
+	}
+	if err := o.tls.check(); err != nil {
+		say("%w", err)
+	}
+	if o.insecure && o.tls.enabled() {
+		say("--insecure and --tls-cert-file exclude each other")
 	}
 	for _, positive := range []struct {
 		flag  string
@@ -154,17 +162,17 @@ func (o *options) check() error {
 	return errors.Join(wrong...)
 }
 
-// checkListenAddress refuses to serve in plaintext where others may connect, unless that is asked for.
-func checkListenAddress(address string, insecure bool) error {
+// checkListenAddress refuses to serve where others may connect, unless that is allowed: by TLS, or by who says so.
+func checkListenAddress(address string, allowed bool) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%q is not host:port", address)
 	}
-	if insecure || isLoopback(host) {
+	if allowed || isLoopback(host) {
 		return nil
 	}
 	return fmt.Errorf("%q is not a loopback address, and gRPC is served in plaintext and without authentication; "+
-		"use 127.0.0.1, or add --insecure when something else keeps strangers away", address)
+		"use 127.0.0.1, give --tls-cert-file and --tls-key-file, or add --insecure when something else keeps strangers away", address)
 }
 
 // isLoopback reports whether a host is loopback for certain; an empty one is all addresses.

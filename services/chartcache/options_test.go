@@ -58,6 +58,8 @@ func TestPlaintextIsServedOnLoopbackOnly(t *testing.T) {
 		require.ErrorContains(t, err, "--insecure", address)
 		_, err = parse(t, "--grpc-bind-address", address, "--insecure")
 		assert.NoError(t, err, address)
+		_, err = parse(t, "--grpc-bind-address", address, "--tls-cert-file=a", "--tls-key-file=b")
+		assert.NoError(t, err, address)
 	}
 }
 
@@ -72,6 +74,10 @@ func TestWrongFlagsAreNamed(t *testing.T) {
 		{"--max-chart-bytes=-5"},
 		{"--blob-cache-bytes=1Mi"},
 		{"--repositories=a.yaml", "--kubeconfig=b"},
+		{"--tls-cert-file=a"},
+		{"--tls-key-file=a"},
+		{"--client-ca-file=a"},
+		{"--insecure", "--tls-cert-file=a", "--tls-key-file=b"},
 	} {
 		_, err := parse(t, args...)
 		require.Error(t, err, "%v", args)

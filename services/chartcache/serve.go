@@ -43,7 +43,7 @@ func newServeCommand(logs io.Writer) *cobra.Command {
 			"which charts and versions there are, what a version constraint means, and for the charts themselves.\n\n" +
 			"The repositories are the HelmRepository objects of a Kubernetes cluster, or with --repositories those of a\n" +
 			"repositories.yaml of Helm, without any cluster.",
-		Example: "  chartcache serve --data-dir /tmp/chartcache --repositories ~/.config/helm/repositories.yaml",
+		Example: "  chartcache serve --data-dir ~/.cache/chartcache --repositories ~/.config/helm/repositories.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(); err != nil {
@@ -110,9 +110,13 @@ func newProcess(o options, log zerolog.Logger) (*process, error) {
 	if p.source, err = p.newSource(); err != nil {
 		return nil, err
 	}
+	creds, err := o.tls.server(log)
+	if err != nil {
+		return nil, err
+	}
 	p.grpc = &grpcServer{
 		address: o.grpcAddress, drain: o.drainTimeout, log: log,
-		server: server.New(server.Config{Catalog: server.FromCatalog(p.catalog), Logger: log, Observe: calls.Observe}),
+		server: server.New(server.Config{Catalog: server.FromCatalog(p.catalog), Credentials: creds, Logger: log, Observe: calls.Observe}),
 	}
 	return p, nil
 }

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 
 	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/operator/controller"
+	"github.com/ketches/helm-operator/services/internal/buildinfo"
 )
 
 var _ controller.ChartCache = (*observedClient)(nil)
@@ -21,6 +24,21 @@ type observedClient struct {
 	now       func() time.Time
 	connected prometheus.Gauge
 	duration  *prometheus.HistogramVec
+}
+
+// connect prepares the connection to chartcache. It does not wait for it.
+func connect(opts *options, log zerolog.Logger) (*client.Client, error) {
+	creds, err := opts.chartcacheTLS.Credentials(log)
+	if err != nil {
+		return nil, err
+	}
+	connection, err := client.New(client.Config{
+		Target: opts.chartcacheAddress, TransportCredentials: creds, UserAgent: buildinfo.Get().UserAgent(process),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("--chartcache-address: %w", err)
+	}
+	return connection, nil
 }
 
 // newObservedClient wraps a client and registers its metrics.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -39,7 +41,7 @@ func TestHelpNamesEveryFlagWithItsVariable(t *testing.T) {
 	output, err := execute(t, nil, "--help")
 	require.NoError(t, err)
 	for _, flag := range []string{
-		"chartcache-address", "kubeconfig", "metrics-bind-address", "health-probe-bind-address", "leader-elect",
+		"chartcache-address", "chartcache-ca-file", "chartcache-tls-cert-file", "chartcache-tls-key-file", "chartcache-server-name", "kubeconfig", "metrics-bind-address", "health-probe-bind-address", "leader-elect",
 		"leader-election-namespace", "concurrent-reconciles", "concurrent-operations", "deny-cross-namespace-repositories",
 		"log-format", "log-level",
 	} {
@@ -55,8 +57,8 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 		want        []string
 	}{
 		"all of them at once": {
-			nil, []string{"--chartcache-address=", "--concurrent-reconciles=0", "--concurrent-operations=-1"},
-			[]string{"--chartcache-address must not be empty", "--concurrent-reconciles must be", "--concurrent-operations must be"},
+			nil, []string{"--chartcache-address=", "--chartcache-tls-key-file=key", "--concurrent-reconciles=0", "--concurrent-operations=-1"},
+			[]string{"--chartcache-address must not be empty", "--chartcache-tls-cert-file and --chartcache-tls-key-file need each other", "--concurrent-reconciles must be", "--concurrent-operations must be"},
 		},
 		"by environment": {
 			map[string]string{"OPERATOR_CONCURRENT_OPERATIONS": "many"}, nil, []string{"OPERATOR_CONCURRENT_OPERATIONS"},
@@ -72,6 +74,16 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAWrongFileOfTheConnectionIsNamedWithItsFlag(t *testing.T) {
+	opts := &options{chartcacheAddress: "chartcache:9090"}
+	set := pflag.NewFlagSet("operator", pflag.ContinueOnError)
+	opts.addFlags(set)
+	require.NoError(t, set.Parse([]string{"--chartcache-ca-file", "gone.pem"}))
+	_, err := connect(opts, zerolog.Nop())
+	require.ErrorContains(t, err, "use --chartcache-ca-file")
+	require.ErrorContains(t, err, "gone.pem")
 }
 
 func TestACachedObjectLosesWhatNobodyReads(t *testing.T) {

@@ -7,11 +7,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ketches/helm-operator/services/internal/logging"
+	"github.com/ketches/helm-operator/services/internal/tlsfiles"
 )
 
 // options are the flags.
 type options struct {
 	chartcacheAddress string
+	chartcacheTLS     tlsfiles.ClientOptions
 	kubeconfig        string
 
 	metricsAddress string
@@ -28,7 +30,11 @@ type options struct {
 }
 
 func (o *options) addFlags(set *pflag.FlagSet) {
-	set.StringVar(&o.chartcacheAddress, "chartcache-address", "chartcache:9090", "Address of chartcache's gRPC server: host:port, balanced over all addresses that the host resolves to, or a gRPC target such as unix:///run/chartcache.sock. In plaintext.")
+	set.StringVar(&o.chartcacheAddress, "chartcache-address", "chartcache:9090", "Address of chartcache's gRPC server: host:port, balanced over all addresses that the host resolves to, or a gRPC target such as unix:///run/chartcache.sock. In plaintext, unless one of the TLS flags below is given.")
+	o.chartcacheTLS.Names = tlsfiles.FlagNames{
+		CA: "chartcache-ca-file", Cert: "chartcache-tls-cert-file", Key: "chartcache-tls-key-file", ServerName: "chartcache-server-name",
+	}
+	o.chartcacheTLS.AddFlags(set)
 	set.StringVar(&o.kubeconfig, "kubeconfig", "", "Path of a kubeconfig file. Without it, the account of the Pod, or the files that kubectl uses.")
 
 	set.StringVar(&o.metricsAddress, "metrics-bind-address", ":8080", "Address of /metrics; 0 turns it off.")
@@ -49,6 +55,9 @@ func (o *options) check() error {
 	var wrong []error
 	if o.chartcacheAddress == "" {
 		wrong = append(wrong, errors.New("--chartcache-address must not be empty"))
+	}
+	if err := o.chartcacheTLS.Check(); err != nil {
+		wrong = append(wrong, err)
 	}
 	for _, positive := range []struct {
 		flag  string

@@ -9,7 +9,6 @@ import (
 	"github.com/rs/zerolog"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/operator/controller"
 	"github.com/ketches/helm-operator/operator/helm"
 	"github.com/ketches/helm-operator/services/internal/buildinfo"
@@ -39,9 +38,9 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 	if err := watchOwnKinds(ctx, manager); err != nil {
 		return err
 	}
-	connection, err := client.New(client.Config{Target: opts.chartcacheAddress, UserAgent: build.UserAgent(process)})
+	connection, err := connect(opts, log)
 	if err != nil {
-		return fmt.Errorf("--chartcache-address: %w", err)
+		return err
 	}
 	defer connection.Close()
 	chartcache, err := newObservedClient(connection, time.Now, registry)

@@ -1,7 +1,7 @@
 // Package cli is the command line of a running chartcache: it asks over gRPC what another tool could ask, and prints the answer
 // for people or as JSON.
 //
-// It depends on chartcache/client and cobra. It must never read a repository or the disk of a server itself.
+// It depends on chartcache/client, package tlsfiles and cobra. It must never read a repository or the disk of a server itself.
 package cli
 
 import (
@@ -13,10 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/services/internal/buildinfo"
+	"github.com/ketches/helm-operator/services/internal/tlsfiles"
 )
 
 // DefaultServer is where chartcache listens when nothing else is said.
@@ -27,6 +29,7 @@ type connection struct {
 	server  string
 	timeout time.Duration
 	output  string
+	tls     tlsfiles.ClientOptions
 }
 
 // Commands returns the commands that ask a server.
@@ -39,6 +42,9 @@ func Commands() []*cobra.Command {
 func (c *connection) addFlags(cmd *cobra.Command, outputs ...string) {
 	cmd.Flags().StringVar(&c.server, "server", DefaultServer, "Address of the gRPC server of chartcache.")
 	cmd.Flags().DurationVar(&c.timeout, "timeout", 0, "How long to wait for an answer; 0 means as long as the server may take.")
+	// As those of helm.
+	c.tls.Names = tlsfiles.FlagNames{CA: "ca-file", Cert: "cert-file", Key: "key-file", ServerName: "server-name"}
+	c.tls.AddFlags(cmd.Flags())
 	if len(outputs) > 0 {
 		cmd.Flags().StringVarP(&c.output, "output", "o", outputs[0], "How to print: "+strings.Join(outputs, " or ")+".")
 	}
@@ -55,7 +61,14 @@ func (c *connection) run(cmd *cobra.Command, f func(ctx context.Context, api *cl
 	if c.output != "" && c.output != asTable && c.output != asJSON {
 		return fmt.Errorf("--output must be %s or %s", asTable, asJSON)
 	}
-	api, err := client.New(client.Config{Target: c.server, UserAgent: buildinfo.Get().UserAgent("chartcache-cli")})
+	if err := c.tls.Check(); err != nil {
+		return err
+	}
+	creds, err := c.tls.Credentials(zerolog.Nop()) // a watch need not tell that files changed
+	if err != nil {
+		return err
+	}
+	api, err := client.New(client.Config{Target: c.server, TransportCredentials: creds, UserAgent: buildinfo.Get().UserAgent("chartcache-cli")})
 	if err != nil {
 		return err
 	}
@@ -66,17 +79,19 @@ func (c *connection) run(cmd *cobra.Command, f func(ctx context.Context, api *cl
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	return explain(f(ctx, api), c.server)
+	return c.explain(f(ctx, api))
 }
 
 // explain says what a failed call means, and what helps.
-func explain(err error, server string) error {
+func (c *connection) explain(err error) error {
 	var e *client.Error
 	switch {
 	case !errors.As(err, &e):
 		return err
+	case client.IsUnreachable(err) && c.tls.Enabled():
+		return fmt.Errorf("no chartcache answers at %s (give its address by --server): %w", c.server, err)
 	case client.IsUnreachable(err):
-		return fmt.Errorf("no chartcache answers at %s (give its address by --server): %w", server, err)
+		return fmt.Errorf("no chartcache answers at %s (give its address by --server, and --ca-file when it uses TLS): %w", c.server, err)
 	case e.RetryAfter > 0:
 		return fmt.Errorf("%w (try again in %s)", err, e.RetryAfter.Round(time.Second))
 	default:

@@ -15,7 +15,7 @@ func newRepositories() *cobra.Command {
 		Use:     "repositories [NAMESPACE]",
 		Aliases: []string{"repos"},
 		Short:   "List repositories and the state of their syncs",
-		Example: "  chartcache repositories\n  chartcache repositories team-a -o json",
+		Example: "  chartcache repositories\n  chartcache repositories default -o json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.run(cmd, func(ctx context.Context, api *client.Client) error {
@@ -67,7 +67,7 @@ func newCharts() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "charts REPOSITORY [TEXT]",
 		Short:   "List the charts of a repository, or those whose name or description holds a text",
-		Example: "  chartcache charts team-a/bitnami\n  chartcache charts https://charts.example.com redis -o json",
+		Example: "  chartcache charts default/bitnami\n  chartcache charts https://charts.example.com redis -o json",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source, err := sourceOf(args[0])
@@ -123,7 +123,7 @@ func newVersions() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "versions REPOSITORY CHART",
 		Short:   "List the versions of a chart, newest first",
-		Example: "  chartcache versions team-a/bitnami redis --constraint \"^20.0.0\"\n  chartcache versions oci://registry.example.com/charts redis --prereleases",
+		Example: "  chartcache versions default/bitnami redis --constraint \"^20.0.0\"\n  chartcache versions oci://registry.example.com/charts redis --prereleases",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source, err := sourceOf(args[0])
@@ -178,7 +178,7 @@ func newResolve() *cobra.Command {
 		Use:     "resolve REPOSITORY CHART [VERSION]",
 		Short:   "Say which version and digest a version, constraint or digest means now",
 		Long:    "Say which version and digest a version, constraint or digest means now. Without a version, it is the newest stable one.",
-		Example: "  chartcache resolve team-a/bitnami redis \"^20.0.0\"\n  chartcache resolve team-a/bitnami redis -o json",
+		Example: "  chartcache resolve default/bitnami redis \"^20.0.0\"\n  chartcache resolve default/bitnami redis -o json",
 		Args:    cobra.RangeArgs(2, 3),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return c.runChart(cmd, args, digest, func(ctx context.Context, api *client.Client, request client.ChartRequest) error {

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -17,7 +16,7 @@ func newSync() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "sync REPOSITORY",
 		Short:   "Sync a repository now and print its state",
-		Example: "  chartcache sync team-a/bitnami",
+		Example: "  chartcache sync default/bitnami",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			source, err := sourceOf(args[0])
@@ -47,15 +46,14 @@ func newWatch() *cobra.Command {
 		Short: "Print the state of all repositories, then every change, until interrupted",
 		Long: "Print the state of all repositories, then every change as it happens, until interrupted. A connection that breaks is made\n" +
 			"again, and nothing is missed. With -o json, each line is one event.",
-		Example: "  chartcache watch\n  chartcache watch -o json | jq .charts",
+		Example: "  chartcache watch\n  chartcache watch -o json | grep bitnami",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.run(cmd, func(ctx context.Context, api *client.Client) error {
-				err := api.Watch(ctx, func(e client.Event) { c.printEvent(cmd, e) })
-				if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-					return nil // it was told to end
+				if err := api.Watch(ctx, func(e client.Event) { c.printEvent(cmd, e) }); ctx.Err() == nil {
+					return err
 				}
-				return err
+				return nil // it was told to end, by a signal or by --timeout
 			})
 		},
 	}

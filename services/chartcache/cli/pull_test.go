@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestProgressIsABarWithTheTotalOnATerminalAndNothingElsewhere(t *testing.T) {
+	for name, test := range map[string]struct {
+		terminal bool
+		want     string
+	}{
+		"terminal": {terminal: true, want: "" +
+			"\r\x1b[Kweb 1.2.3 [                              ]   0 % of 2.0 MB" +
+			"\r\x1b[Kweb 1.2.3 [===============               ]  50 % of 2.0 MB" +
+			"\r\x1b[Kweb 1.2.3 [==============================] 100 % of 2.0 MB" +
+			"\r\x1b[K"},
+		"file": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			p := newProgress(&out)
+			assert.False(t, p.isTerminal)
+			p.isTerminal = test.terminal
+			p.begin("web 1.2.3", 2_000_000)
+			p.add(1_000_000)
+			p.add(1) // the same per cent
+			p.add(999_999)
+			p.end()
+			assert.Equal(t, test.want, out.String())
+		})
+	}
+}
+
+func TestOnlyATerminalIsATerminal(t *testing.T) {
+	for path, want := range map[string]bool{"/dev/ptmx": true, os.DevNull: false} {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		require.NoError(t, err)
+		assert.Equal(t, want, isTerminal(f), path)
+		require.NoError(t, f.Close())
+	}
+	assert.False(t, isTerminal(&bytes.Buffer{}))
+}
+
+// archive writes a tarball and returns its path.
+func archive(t *testing.T, entries ...tar.Header) string {
+	t.Helper()
+	var out bytes.Buffer
+	zipped := gzip.NewWriter(&out)
+	w := tar.NewWriter(zipped)
+	for _, header := range entries {
+		if header.Typeflag == 0 {
+			header.Size = 4
+		}
+		require.NoError(t, w.WriteHeader(&header))
+		if header.Typeflag == 0 {
+			_, err := w.Write([]byte("text"))
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, w.Close())
+	require.NoError(t, zipped.Close())
+	file := filepath.Join(t.TempDir(), "chart.tgz")
+	require.NoError(t, os.WriteFile(file, out.Bytes(), 0o600))
+	return file
+}
+
+func TestUnpackWritesTheFolderOfAChartAndNothingOutsideIt(t *testing.T) {
+	for name, test := range map[string]struct {
+		entries []tar.Header
+		want    string // in the error; empty for none
+	}{
+		"a chart":                {entries: []tar.Header{{Name: "web/Chart.yaml"}, {Name: "web/templates/a.yaml"}, {Name: "web/charts/", Typeflag: tar.TypeDir}}},
+		"a path that leads out":  {entries: []tar.Header{{Name: "web/../../outside"}}, want: "escapes"},
+		"an absolute path":       {entries: []tar.Header{{Name: "/outside"}}, want: "escapes"},
+		"a link that leads out":  {entries: []tar.Header{{Name: "web/Chart.yaml"}, {Name: "web/a", Typeflag: tar.TypeSymlink, Linkname: "/etc"}}},
+		"not the folder's chart": {entries: []tar.Header{{Name: "other/Chart.yaml"}}, want: "no such file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			around := t.TempDir()
+			destination := filepath.Join(around, "charts")
+			require.NoError(t, os.Mkdir(destination, 0o700))
+			folder, err := unpack(archive(t, test.entries...), destination, "web")
+			left, readErr := os.ReadDir(destination)
+			require.NoError(t, readErr)
+			if test.want != "" {
+				require.ErrorContains(t, err, test.want)
+				assert.Empty(t, left)
+			} else {
+				require.NoError(t, err)
+				assert.Len(t, left, 1)
+				content, err := os.ReadFile(filepath.Join(folder, "Chart.yaml"))
+				require.NoError(t, err)
+				assert.Equal(t, "text", string(content))
+				assert.NoFileExists(t, filepath.Join(folder, "a"))
+			}
+			others, err := os.ReadDir(around)
+			require.NoError(t, err)
+			assert.Len(t, others, 1)
+		})
+	}
+}
+
+func TestUnpackReplacesNothing(t *testing.T) {
+	destination := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(destination, "web"), 0o700))
+	_, err := unpack(archive(t, tar.Header{Name: "web/Chart.yaml"}), destination, "web")
+	require.ErrorContains(t, err, "is there already")
+}
