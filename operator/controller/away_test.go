@@ -61,7 +61,7 @@ func TestARepositoryIsNotReadyWhenChartcacheStaysAway(t *testing.T) {
 	now := down.Add(40 * time.Second)
 	r := &repositoryReconciler{
 		client: api, cache: cache, events: log, now: func() time.Time { return now },
-		downSince: func() time.Time { return down }, requests: map[types.NamespacedName]string{},
+		downSince: func() time.Time { return down }, newest: (&watch{}).revision, requests: map[types.NamespacedName]string{},
 	}
 	request := ctrl.Request{NamespacedName: kube.ObjectKeyFromObject(repository)}
 

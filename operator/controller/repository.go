@@ -45,6 +45,8 @@ type repositoryReconciler struct {
 	events    release.Events
 	now       func() time.Time
 	downSince func() time.Time
+	// newest is the newest revision of a repository that any instance of chartcache told the watch of.
+	newest func(client.Source) client.Revision
 
 	mu sync.Mutex // guards requests
 	// requests are the last values of the reconcile annotation. The first that is seen of an object asks for nothing: it may
@@ -72,6 +74,10 @@ func (r *repositoryReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 		r.sync(ctx, source)
 	}
 	state, err := r.cache.GetRepository(ctx, source)
+	if err == nil && r.behind(source, &state) {
+		r.sync(ctx, source)
+		state, err = r.cache.GetRepository(ctx, source)
+	}
 	if err != nil {
 		return r.unanswered(ctx, repository, err)
 	}
@@ -115,6 +121,14 @@ func (r *repositoryReconciler) syncRequested(repository *v1alpha1.HelmRepository
 	return seen && value != "" && value != last
 }
 
+// behind reports whether the instance that answered lacks what another one told the watch of. Nobody would tell when it
+// catches up: the watch is with the other one.
+func (r *repositoryReconciler) behind(source client.Source, state *client.Repository) bool {
+	newest := r.newest(source)
+	return state.State == chartcachev1.RepositoryState_REPOSITORY_STATE_SYNCED &&
+		state.Revision.Name != newest.Name && state.Revision.ObservedAt.Before(newest.ObservedAt)
+}
+
 // sync asks chartcache to sync now. What comes of it stands in the state that is read next.
 func (r *repositoryReconciler) sync(ctx context.Context, source client.Source) {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
@@ -131,6 +145,8 @@ func (r *repositoryReconciler) unanswered(ctx context.Context, repository *v1alp
 	known := ready != nil && ready.ObservedGeneration == repository.Generation
 	result := ctrl.Result{RequeueAfter: unknownPause}
 	switch {
+	case client.ReasonOf(err) == chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_FOUND && isKnown(repository):
+		return result, nil // an instance that has not seen it yet; another one has
 	case client.ReasonOf(err) == chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_FOUND:
 		writeSyncing(repository, "Waiting for chartcache to see the repository")
 	case client.IsUnreachable(err):

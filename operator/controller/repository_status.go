@@ -24,31 +24,56 @@ const (
 // writeState writes what chartcache says into a status. It returns false, and leaves the status alone, when the state is
 // older than the one that the status holds: instances of chartcache differ for moments.
 func writeState(repository *v1alpha1.HelmRepository, state *client.Repository) bool {
-	status := &repository.Status
+	if isOlder(repository, state) {
+		return false
+	}
 	if state.ObservedGeneration < repository.Generation {
 		writeSyncing(repository, "Waiting for chartcache to see the changed repository")
 		return true
 	}
-	if status.ObservedGeneration == repository.Generation && status.RevisionObservedAt != nil &&
-		!state.Revision.IsZero() && state.Revision.Name != status.Revision &&
-		state.Revision.ObservedAt.Before(status.RevisionObservedAt.Time) {
-		return false
-	}
+	status, known := &repository.Status, isKnown(repository)
 	status.ObservedGeneration = repository.Generation
-	status.LastSyncTime = timeOf(state.LastSyncTime)
 	status.StaleSince = timeOf(state.StaleSince)
-	status.Revision = state.Revision.Name
-	if !state.Revision.IsZero() {
+	// Each instance has times of its own; the status keeps the newest that it was told.
+	if last := timeOf(state.LastSyncTime); !known || status.LastSyncTime == nil || (last != nil && !last.Before(status.LastSyncTime)) {
+		status.LastSyncTime = last
+	}
+	switch {
+	case !state.Revision.IsZero():
 		observed := metav1.NewMicroTime(state.Revision.ObservedAt.Truncate(time.Microsecond))
-		status.RevisionObservedAt = &observed
+		if !known || !observed.Before(status.RevisionObservedAt) {
+			status.RevisionObservedAt = &observed
+		}
+		status.Revision = state.Revision.Name
 		status.Stats = &v1alpha1.RepositoryStats{
 			TotalCharts: int(state.ChartCount), TotalVersions: int(state.VersionCount), LastIndexSize: state.IndexSizeBytes,
 		}
-	} else {
-		status.RevisionObservedAt, status.Stats, status.Charts = nil, nil, nil
+	case !known: // else an instance that has nothing yet, while another one serves what the status says
+		status.Revision, status.RevisionObservedAt, status.Stats, status.Charts = "", nil, nil, nil
 	}
 	writeOutcome(repository, state)
 	return true
+}
+
+// isKnown reports whether the status holds what was served of the spec as it is now.
+func isKnown(repository *v1alpha1.HelmRepository) bool {
+	return repository.Status.ObservedGeneration == repository.Generation && repository.Status.RevisionObservedAt != nil
+}
+
+// isOlder reports whether a state, of an instance that lags or is new, would take the status back.
+func isOlder(repository *v1alpha1.HelmRepository, state *client.Repository) bool {
+	if !isKnown(repository) {
+		return false
+	}
+	before := func(t time.Time) bool { return t.Before(repository.Status.RevisionObservedAt.Time) }
+	switch {
+	case state.ObservedGeneration < repository.Generation, state.State == chartcachev1.RepositoryState_REPOSITORY_STATE_PENDING:
+		return true
+	case state.State == chartcachev1.RepositoryState_REPOSITORY_STATE_FAILED && state.LastError != nil && before(state.LastError.Time):
+		return true
+	default:
+		return !state.Revision.IsZero() && state.Revision.Name != repository.Status.Revision && before(state.Revision.ObservedAt)
+	}
 }
 
 // writeOutcome writes the conditions of a state that is about the spec as it is now.

@@ -157,7 +157,7 @@ func setupReleases(mgr ctrl.Manager, options *Options, events *events, reconcile
 func setupRepositories(mgr ctrl.Manager, options *Options, events *events, reconciles *reconcileMetrics, watch *watch) error {
 	reconciler := &repositoryReconciler{
 		client: mgr.GetClient(), cache: options.ChartCache, events: events.recorder(repositoryController), now: options.Now,
-		downSince: watch.downSince, requests: map[types.NamespacedName]string{},
+		downSince: watch.downSince, newest: watch.revision, requests: map[types.NamespacedName]string{},
 	}
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named(repositoryController).
