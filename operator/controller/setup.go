@@ -51,7 +51,10 @@ type Options struct {
 	// Workers is the number of objects of each kind that are reconciled at once. Default 8: a worker may wait for
 	// chartcache, which may wait for an upstream.
 	Workers int
-	// MaxOperations bounds the Helm operations at once, waits for readiness included. Default 50.
+	// ActiveOperations bounds the Helm operations that render and apply at once, and with them memory and load on the API server.
+	// Default 8.
+	ActiveOperations int
+	// MaxOperations bounds the Helm operations at once, those that wait for readiness included. Default 1000.
 	MaxOperations int
 	// DenyCrossNamespaceRepositories refuses releases whose chart is in a HelmRepository of another namespace.
 	DenyCrossNamespaceRepositories bool
@@ -73,8 +76,11 @@ func (o *Options) complete() error {
 	if o.Workers <= 0 {
 		o.Workers = 8
 	}
+	if o.ActiveOperations <= 0 {
+		o.ActiveOperations = 8
+	}
 	if o.MaxOperations <= 0 {
-		o.MaxOperations = 50
+		o.MaxOperations = 1000
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -122,6 +128,7 @@ func setupReleases(mgr ctrl.Manager, options *Options, events *events, reconcile
 	}
 	log := mgr.GetLogger().WithName(releaseController)
 	runner := release.NewRunner(release.RunnerConfig{
+		MaxActive:     options.ActiveOperations,
 		MaxOperations: options.MaxOperations,
 		Wake:          watch.releases.enqueue,
 		Now:           options.Now,

@@ -19,6 +19,7 @@ func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Durati
 	log.FromContext(ctx).V(1).Info("Decided", "action", d.Action, "because", d.Because)
 	switch d.Action {
 	case Wait: // the runner wakes the object
+		p.proceeding()
 		return p.settings.interval, false, p.save(ctx)
 	case Interrupt:
 		log.FromContext(ctx).Info("Interrupting the operation", "operation", f.Running.Type, "because", d.Because)
@@ -141,8 +142,12 @@ func (p *pass) start(ctx context.Context, f *Facts, d Decision) (time.Duration, 
 			return 0, false, err
 		}
 	}
+	queued := p.cfg.Runner.Queued(p.key)
 	if !p.cfg.Runner.Reserve(p.key) { // the runner wakes the object when its turn comes
-		if p.cfg.Runner.Queued(p.key) {
+		if !queued && p.cfg.Runner.Queued(p.key) {
+			return queuePatience, false, nil // mostly the turn comes first
+		}
+		if queued {
 			p.observed()
 			p.set(v1alpha1.ConditionReady, metav1.ConditionUnknown, startedReason(v1alpha1.OperationType(d.Action)),
 				fmt.Sprintf("%s waits until fewer Helm operations run: %s", d.Action, d.Because))

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -117,6 +118,26 @@ func (p *pass) progressing(reason, message string, because *Problem) {
 		p.set(v1alpha1.ConditionFailed, metav1.ConditionFalse, reason, message)
 	}
 	p.setReleased()
+}
+
+// proceeding writes what the operation that runs waits for, if that is worth a word.
+func (p *pass) proceeding() {
+	operation := p.draft.Status.Operation
+	if p.progress == "" || operation == nil || p.running == nil || operation.ID != p.running.ID || operation.Phase != v1alpha1.OperationRunning {
+		return
+	}
+	noted := *operation
+	noted.Message = clip(p.running.Message+"; "+p.progress, maxMessageBytes)
+	p.draft.Status.Operation = &noted
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionProgressing} {
+		before := meta.FindStatusCondition(p.draft.Status.Conditions, kind)
+		if before == nil {
+			continue
+		}
+		// What failed before, if anything did, stays in front; the operation and its progress follow.
+		cause, _, _ := strings.Cut(before.Message, p.running.Message)
+		p.set(kind, before.Status, before.Reason, cause+noted.Message)
+	}
 }
 
 // completedReason is the reason of a deployed revision.

@@ -66,6 +66,7 @@ func Decide(f Facts) Decision {
 		deleting,
 		suspended,
 		pendingOurs,
+		rollBackBlindly,
 		blocked,
 		elsewhere,
 		notOurs,
@@ -308,6 +309,28 @@ func mustRollBack(f *Facts) (Decision, bool) {
 		if decision, wait := wait(f); wait {
 			return decision, true
 		}
+	}
+	return Decision{Action: Rollback, Because: "the upgrade failed", Revision: f.RollbackTo}, true
+}
+
+// rollBackBlindly rolls back although it is not known what should be deployed, because spec, values or chart are wrong now: what
+// failed was what should be deployed before, and stays broken until they are mended.
+func rollBackBlindly(f *Facts) (Decision, bool) {
+	if f.Problem == nil && f.ChartProblem == nil || f.Desired != "" || f.FailedDigest == "" || f.Elsewhere != nil ||
+		!f.Rollback || !f.Newest.is(statusFailed) || f.Newest.Owner != Ours || f.RollbackTo == 0 {
+		return Decision{}, false
+	}
+	switch {
+	case f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision:
+	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationInterrupted):
+	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed) && !f.exhausted():
+		if until := f.retryAt(); f.Now.Before(until) {
+			problem := failureProblem(f, v1alpha1.ReasonRollbackFailed)
+			problem.Message += "; next try at " + clock(until)
+			return Decision{Action: BackOff, Because: "the rollback failed a short time ago", Problem: problem, Until: until}, true
+		}
+	default:
+		return Decision{}, false
 	}
 	return Decision{Action: Rollback, Because: "the upgrade failed", Revision: f.RollbackTo}, true
 }

@@ -110,6 +110,20 @@ func TestDecide(t *testing.T) {
 			action: Block, reason: v1alpha1.ReasonDependencyNotReady,
 		},
 
+		// a rollback that is due although what should be deployed is not known any more
+		"what failed is rolled back although the chart is gone":         {facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Rollback, check: ofRevision(3)},
+		"what failed is rolled back although the values are broken now": {facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) { f.Desired, f.Problem = "", valuesBroken }), action: Rollback, check: ofRevision(3)},
+		"a failed rollback waits although the chart is gone": {
+			facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) {
+				f.Desired, f.ChartProblem = "", chartGone
+				f.Last = operation(v1alpha1.OperationRollback, v1alpha1.OperationFailed, "op5", 5, "A")
+			}),
+			action: BackOff, reason: v1alpha1.ReasonUpgradeFailed,
+		},
+		"nothing is rolled back that did not fail":                {facts: deployed(rollback(3), func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Block, reason: v1alpha1.ReasonChartNotFound},
+		"what was rolled back stays while the chart is gone":      {facts: deployed(rolledBackTo3, func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Block, reason: v1alpha1.ReasonChartNotFound},
+		"a release of others is not rolled back, whatever failed": {facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) { f.Desired, f.ChartProblem, f.Newest.Owner = "", chartGone, Foreign }), action: Block, reason: v1alpha1.ReasonChartNotFound},
+
 		// absent
 		"what is absent is installed":                {facts: deployed(absentRelease), action: Install},
 		"history that keepHistory left is absent":    {facts: deployed(func(f *Facts) { f.Newest.Status, f.Applied = "uninstalled", "" }), action: Install},
@@ -156,8 +170,8 @@ func TestDecide(t *testing.T) {
 		},
 
 		// pending
-		"our own pending revision is unlocked":             {facts: deployed(pendingUpgrade("op4", v1alpha1.OperationRunning, time.Second)), action: Unlock, check: unlocks(4)},
-		"it is unlocked, too, when the status knows of it": {facts: deployed(pendingUpgrade("op4", v1alpha1.OperationInterrupted, time.Second)), action: Unlock, check: unlocks(4)},
+		"our own pending revision is unlocked":             {facts: deployed(pendingUpgrade("op4", v1alpha1.OperationRunning, time.Second)), action: Unlock, check: ofRevision(4)},
+		"it is unlocked, too, when the status knows of it": {facts: deployed(pendingUpgrade("op4", v1alpha1.OperationInterrupted, time.Second)), action: Unlock, check: ofRevision(4)},
 		"our own pending revision is unlocked without a chart": {
 			facts: deployed(pendingUpgrade("op4", v1alpha1.OperationRunning, time.Second), func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Unlock,
 		},
@@ -173,7 +187,7 @@ func TestDecide(t *testing.T) {
 			action: Block, reason: v1alpha1.ReasonDependencyNotReady,
 		},
 		"somebody else's pending revision is taken over after its time": {
-			facts: deployed(pendingUpgrade("", v1alpha1.OperationSucceeded, 12*time.Minute)), action: Unlock, check: unlocks(4),
+			facts: deployed(pendingUpgrade("", v1alpha1.OperationSucceeded, 12*time.Minute)), action: Unlock, check: ofRevision(4),
 		},
 		"a suspended release is not unlocked": {
 			facts: deployed(pendingUpgrade("op4", v1alpha1.OperationRunning, time.Hour), func(f *Facts) { f.Suspended = true }), action: Suspend,
@@ -345,7 +359,7 @@ func failedUninstall(ago time.Duration) func(*Facts) {
 	}
 }
 
-func unlocks(revision int) func(*testing.T, Decision) {
+func ofRevision(revision int) func(*testing.T, Decision) {
 	return func(t *testing.T, d Decision) { assert.Equal(t, revision, d.Revision) }
 }
 

@@ -106,6 +106,9 @@ func New(cfg Config) (*Engine, error) {
 // conflictPause is how long a worker waits for its cache to catch up after a conflict. Mostly the event comes first.
 const conflictPause = 200 * time.Millisecond
 
+// queuePatience is how long an operation waits for room before that is worth a word in the status.
+const queuePatience = 5 * time.Second
+
 // maxSteps bounds the short steps of one pass; the longest real chain is outcome, unlock, adopt, start.
 const maxSteps = 6
 
@@ -130,9 +133,10 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 		}
 	}
 	p := newPass(e, release)
+	defer e.cfg.Runner.Look(p.key)()
 	// Before the outcome: an operation that ends in between counts as running, and wakes us again.
 	if running, ok := e.cfg.Runner.Running(p.key); ok {
-		p.running = &running
+		p.running, p.progress = &running.ReleaseOperation, running.Progress
 	}
 	p.takeOutcome()
 	for range maxSteps {
@@ -152,8 +156,7 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 
 // Forget drops what is kept of an object that is gone.
 func (e *Engine) Forget(key types.NamespacedName) {
-	e.cfg.Runner.Interrupt(key, ErrSuperseded)
-	e.cfg.Runner.Forget(key)
+	e.cfg.Runner.Gone(key)
 	e.cfg.Metrics.forget(key)
 }
 

@@ -325,3 +325,47 @@ func TestAnOldAnswerIsNotTakenForTheOneToANewSpec(t *testing.T) {
 	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonDependencyNotReady)
 	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "unreachable")
 }
+
+func TestWhatAnOperationWaitsForIsInTheStatus(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.helm.began = make(chan string, 10)
+	b.helm.results = []result{{blocks: true}}
+	b.once()
+	b.awaitBegin()
+
+	for _, progress := range []string{"waiting for Deployment web: 1 of 3 available", "waiting for Deployment web: 2 of 3 available"} {
+		b.helm.installed.Progress(progress)
+		b.awaitWake()
+		b.once()
+
+		b.assertReady(metav1.ConditionUnknown, v1alpha1.ReasonInstallStarted)
+		for _, message := range []string{
+			b.objects.get().Status.Operation.Message, b.condition(v1alpha1.ConditionReady).Message, b.condition(v1alpha1.ConditionProgressing).Message,
+		} {
+			assert.True(t, strings.HasPrefix(message, "Installing chart"), message)
+			assert.True(t, strings.HasSuffix(message, "; "+progress), message)
+		}
+	}
+	b.runner.Interrupt(appKey, ErrSuperseded)
+}
+
+func TestProgressStandsBehindWhatFailedBefore(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.helm.began = make(chan string, 10)
+	b.helm.results = []result{{err: errUnready}, {blocks: true}}
+	b.settle()
+	<-b.helm.began
+	b.now = b.now.Add(2 * time.Minute)
+	b.once()
+	b.awaitBegin()
+	b.helm.upgraded.Progress("waiting for Deployment web: 1 of 3 available")
+	b.awaitWake()
+	b.once()
+
+	message := b.condition(v1alpha1.ConditionReady).Message
+	assert.Contains(t, message, errUnready.Error())
+	assert.Contains(t, message, "; waiting for Deployment web: 1 of 3 available")
+	b.runner.Interrupt(appKey, ErrSuperseded)
+}

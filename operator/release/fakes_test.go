@@ -395,7 +395,7 @@ func newBench(t *testing.T, edits ...func(*v1alpha1.HelmRelease)) *bench {
 func (b *bench) restart() {
 	b.Helper()
 	b.woken = make(chan types.NamespacedName, 100)
-	b.runner = NewRunner(RunnerConfig{MaxOperations: 10, Now: b.config.Now, Wake: func(key types.NamespacedName) { b.woken <- key }})
+	b.runner = NewRunner(RunnerConfig{MaxActive: 10, ProgressDelay: time.Millisecond, Now: b.config.Now, Wake: func(key types.NamespacedName) { b.woken <- key }})
 	b.config.Runner = b.runner
 	var err error
 	b.engine, err = New(b.config)

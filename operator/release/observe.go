@@ -283,7 +283,7 @@ func (p *pass) observeStorage(ctx context.Context, f *Facts) error {
 		return err
 	}
 	p.noteNewest(f, &newest)
-	if f.Rollback && f.Newest.is(statusFailed) && f.failedSame() {
+	if f.Rollback && f.Newest.is(statusFailed) && f.FailedDigest != "" && (f.failedSame() || f.Desired == "") {
 		history, err := p.cfg.Helm.History(ctx, f.Target.Namespace, f.Target.Name)
 		if err != nil {
 			return fmt.Errorf("read the history of the Helm release %s: %w", f.Target, err)

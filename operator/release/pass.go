@@ -20,6 +20,8 @@ type pass struct {
 	events []event
 	// running is the operation of the object that ran when the pass began; nil when none did.
 	running *v1alpha1.ReleaseOperation
+	// progress is what that operation waits for; empty while it is not worth a word.
+	progress string
 	// outcome of an operation that the draft has taken in.
 	outcome *Outcome
 	// count reports that the metrics do not have the outcome yet.

@@ -161,7 +161,7 @@ func TestNoMoreOperationsThanAllowedRunAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	other := types.NamespacedName{Namespace: "shop", Name: "other"}
-	b.runner = NewRunner(RunnerConfig{MaxOperations: 1, Wake: func(key types.NamespacedName) { b.woken <- key }})
+	b.runner = NewRunner(RunnerConfig{MaxActive: 1, Wake: func(key types.NamespacedName) { b.woken <- key }})
 	b.config.Runner = b.runner
 	var err error
 	b.engine, err = New(b.config)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,8 +46,13 @@ type Outcome struct {
 
 // RunnerConfig says how operations run.
 type RunnerConfig struct {
-	// MaxOperations bounds the operations at once, waits for readiness included. At least 1.
+	// MaxActive bounds the operations that render and apply at once. At least 1.
+	MaxActive int
+	// MaxOperations bounds the operations at once, those that only wait included. At least MaxActive.
 	MaxOperations int
+	// ProgressDelay is how long what an operation waits for is left unsaid, and the shortest time between two words about it;
+	// most waits are shorter. 3 s by default.
+	ProgressDelay time.Duration
 	// Wake asks for a reconcile of an object. It must not block and may be called from any goroutine.
 	Wake func(types.NamespacedName)
 	// Now is the clock; time.Now by default.
@@ -56,6 +60,9 @@ type RunnerConfig struct {
 	// Crashed is told about a panic of an operation, with its stack; may be nil.
 	Crashed func(key types.NamespacedName, what string)
 }
+
+// defaultProgressDelay is longer than nearly every wait for something that is not stuck, and short for whoever looks on.
+const defaultProgressDelay = 3 * time.Second
 
 // Runner runs Helm operations outside the reconcile workers: at most one for each object, and a bounded number at once.
 // It keeps the outcome until the worker of the object has recorded it.
@@ -67,8 +74,7 @@ type Runner struct {
 
 	mu      sync.Mutex // guards all below
 	jobs    map[types.NamespacedName]*job
-	used    int                    // slots in use
-	waiting []types.NamespacedName // found no slot, in order
+	slots   *slots
 	stopped bool
 }
 
@@ -77,16 +83,33 @@ type job struct {
 	operation v1alpha1.ReleaseOperation
 	cancel    context.CancelCauseFunc
 	outcome   *Outcome
+	// idle says that it only waits.
+	idle bool
+	// progress is what it waits for now, told what was told of that, and tell the timer until that may be told.
+	progress, told string
+	tell           *time.Timer
+}
+
+// Running is an operation that runs.
+type Running struct {
+	v1alpha1.ReleaseOperation
+	// Progress is what it waits for; empty while that is not worth a word.
+	Progress string
 }
 
 // NewRunner returns a runner that works until Start's context ends.
 func NewRunner(cfg RunnerConfig) *Runner {
-	cfg.MaxOperations = max(1, cfg.MaxOperations)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.ProgressDelay <= 0 {
+		cfg.ProgressDelay = defaultProgressDelay
+	}
 	base, stop := context.WithCancelCause(context.Background())
-	return &Runner{cfg: cfg, base: base, stop: stop, jobs: map[types.NamespacedName]*job{}}
+	return &Runner{
+		cfg: cfg, base: base, stop: stop, jobs: map[types.NamespacedName]*job{},
+		slots: newSlots(max(1, cfg.MaxActive), cfg.MaxOperations),
+	}
 }
 
 // Start waits until ctx ends, interrupts what runs, and returns when that has ended. It is a runnable of a manager.
@@ -94,63 +117,130 @@ func (r *Runner) Start(ctx context.Context) error {
 	<-ctx.Done()
 	r.mu.Lock()
 	r.stopped = true
+	r.slots.hurry()
 	r.mu.Unlock()
 	r.stop(ErrShutdown)
 	r.work.Wait()
 	return nil
 }
 
-// Reserve takes a slot for an operation. Without a free one it returns false and wakes the object when its turn comes.
+// Look begins a look at an object, and returns what ends it: room for an operation that was kept for the object, or a place in
+// the queue for it, goes to others if the look does not want it.
+func (r *Runner) Look(key types.NamespacedName) (end func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hadTurn := r.slots.kept[key]
+	return func() {
+		r.mu.Lock()
+		turns := r.slots.passed(key, hadTurn)
+		r.mu.Unlock()
+		r.wake(turns)
+	}
+}
+
+// Reserve takes room for an operation. Without any it returns false and wakes the object when its turn comes.
 func (r *Runner) Reserve(key types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped || r.jobs[key] != nil {
 		return false
 	}
-	if r.used >= r.cfg.MaxOperations {
-		if !slices.Contains(r.waiting, key) {
-			r.waiting = append(r.waiting, key)
-		}
-		return false
-	}
-	r.used++
-	return true
+	return r.slots.take(key)
 }
 
-// Queued reports whether an object waits for a slot.
+// Queued reports whether an object waits for room.
 func (r *Runner) Queued(key types.NamespacedName) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Contains(r.waiting, key)
+	return r.slots.queued(key)
 }
 
-// Return gives a reserved slot back that was not used.
+// Return gives room back that was reserved and not used.
 func (r *Runner) Return() {
 	r.mu.Lock()
-	r.used--
-	next := r.next()
+	turns := r.slots.give(false)
 	r.mu.Unlock()
-	r.wake(next)
+	r.wake(turns)
 }
 
-// Run starts an operation in a slot that was reserved. Its context ends when the operation is interrupted.
-func (r *Runner) Run(key types.NamespacedName, operation v1alpha1.ReleaseOperation, do func(context.Context) Outcome) {
+// Run starts an operation for which room was reserved. Its context ends when the operation is interrupted.
+func (r *Runner) Run(key types.NamespacedName, operation v1alpha1.ReleaseOperation, do func(context.Context, *Turn) Outcome) {
 	ctx, cancel := context.WithCancelCause(r.base)
+	j := &job{operation: operation, cancel: cancel}
 	r.mu.Lock()
-	r.jobs[key] = &job{operation: operation, cancel: cancel}
+	r.jobs[key] = j
 	r.work.Add(1)
 	r.mu.Unlock()
+	turn := &Turn{runner: r, key: key, job: j}
 	go func() {
 		defer r.work.Done()
 		defer cancel(nil)
-		r.finish(key, r.guarded(ctx, key, operation, do))
+		r.finish(key, j, r.guarded(key, operation, func() Outcome { return do(ctx, turn) }))
 	}()
 }
 
+// Turn is how an operation tells what it is about.
+type Turn struct {
+	runner *Runner
+	key    types.NamespacedName
+	job    *job
+}
+
+// Idle says that the operation only waits from now on.
+func (t *Turn) Idle() {
+	r := t.runner
+	r.mu.Lock()
+	t.job.idle = true
+	turns := r.slots.idle()
+	r.mu.Unlock()
+	r.wake(turns)
+}
+
+// Busy says that the operation goes on. It waits until there is room for that, unless the process stops.
+func (t *Turn) Busy() {
+	r := t.runner
+	r.mu.Lock()
+	t.job.idle = false
+	t.job.progress = ""
+	turn := r.slots.busy()
+	if r.stopped {
+		r.slots.hurry()
+	}
+	r.mu.Unlock()
+	if turn != nil {
+		<-turn
+	}
+}
+
+// Progress says what the operation waits for. It is told after a while, if it is still so.
+func (t *Turn) Progress(text string) {
+	r := t.runner
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t.job.progress = text
+	if t.job.tell == nil {
+		t.job.tell = time.AfterFunc(r.cfg.ProgressDelay, t.tell)
+	}
+}
+
+// tell makes known what the operation waits for now.
+func (t *Turn) tell() {
+	r := t.runner
+	r.mu.Lock()
+	j := t.job
+	j.tell = nil
+	news := j.outcome == nil && j.progress != "" && j.progress != j.told
+	if news {
+		j.told = j.progress
+	}
+	r.mu.Unlock()
+	if news {
+		r.cfg.Wake(t.key)
+	}
+}
+
 // guarded turns a panic (of a template function, say) into a failure of this one release.
-func (r *Runner) guarded(ctx context.Context, key types.NamespacedName, operation v1alpha1.ReleaseOperation,
-	do func(context.Context) Outcome,
-) (outcome Outcome) {
+func (r *Runner) guarded(key types.NamespacedName, operation v1alpha1.ReleaseOperation, do func() Outcome) (outcome Outcome) {
 	defer func() {
 		if what := recover(); what != nil {
 			if r.cfg.Crashed != nil {
@@ -162,25 +252,19 @@ func (r *Runner) guarded(ctx context.Context, key types.NamespacedName, operatio
 			}
 		}
 	}()
-	return do(ctx)
+	return do()
 }
 
-func (r *Runner) finish(key types.NamespacedName, outcome Outcome) {
+func (r *Runner) finish(key types.NamespacedName, j *job, outcome Outcome) {
 	r.mu.Lock()
-	r.jobs[key].outcome = &outcome
-	r.used--
-	next := r.next()
+	j.outcome = &outcome
+	if j.tell != nil {
+		j.tell.Stop()
+	}
+	turns := r.slots.give(j.idle)
 	r.mu.Unlock()
 	r.cfg.Wake(key)
-	r.wake(next)
-}
-
-// next takes the objects off the queue that may try again. The caller holds the lock.
-func (r *Runner) next() []types.NamespacedName {
-	n := min(len(r.waiting), r.cfg.MaxOperations-r.used)
-	keys := r.waiting[:n]
-	r.waiting = r.waiting[n:]
-	return keys
+	r.wake(turns)
 }
 
 func (r *Runner) wake(keys []types.NamespacedName) {
@@ -190,14 +274,14 @@ func (r *Runner) wake(keys []types.NamespacedName) {
 }
 
 // Running returns the operation of an object that runs.
-func (r *Runner) Running(key types.NamespacedName) (v1alpha1.ReleaseOperation, bool) {
+func (r *Runner) Running(key types.NamespacedName) (Running, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	job := r.jobs[key]
 	if job == nil || job.outcome != nil {
-		return v1alpha1.ReleaseOperation{}, false
+		return Running{}, false
 	}
-	return job.operation, true
+	return Running{ReleaseOperation: job.operation, Progress: job.told}, true
 }
 
 // Outcome returns how the operation of an object ended, until Forget.
@@ -218,6 +302,16 @@ func (r *Runner) Forget(key types.NamespacedName) {
 	if job := r.jobs[key]; job != nil && job.outcome != nil {
 		delete(r.jobs, key)
 	}
+}
+
+// Gone drops all that is kept for an object that does not exist any more. What runs for it is interrupted.
+func (r *Runner) Gone(key types.NamespacedName) {
+	r.Interrupt(key, ErrSuperseded)
+	r.Forget(key)
+	r.mu.Lock()
+	turns := r.slots.forget(key)
+	r.mu.Unlock()
+	r.wake(turns)
 }
 
 // Interrupt ends the readiness wait of the operation of an object, if one runs. Hooks and writes go on to their end.

@@ -33,7 +33,7 @@ type task struct {
 }
 
 // work returns the operation that was decided on.
-func (p *pass) work(ctx context.Context, f *Facts, d Decision, operation v1alpha1.ReleaseOperation) func(context.Context) Outcome {
+func (p *pass) work(ctx context.Context, f *Facts, d Decision, operation v1alpha1.ReleaseOperation) func(context.Context, *Turn) Outcome {
 	t := task{
 		engine: p.Engine, key: p.key, uid: p.draft.UID, operation: operation, target: f.Target, settings: p.settings, chart: p.chart,
 		chartName: p.draft.Spec.Chart.Name, values: p.values.values, revision: d.Revision, log: log.FromContext(ctx),
@@ -42,8 +42,8 @@ func (p *pass) work(ctx context.Context, f *Facts, d Decision, operation v1alpha
 }
 
 // run does the operation and says how it ended. ctx ends waits for readiness only.
-func (t task) run(ctx context.Context) Outcome {
-	record, err := t.do(ctx)
+func (t task) run(ctx context.Context, turn *Turn) Outcome {
+	record, err := t.do(ctx, helm.Callbacks{Progress: turn.Progress, Idle: turn.Idle, Busy: turn.Busy})
 	outcome := Outcome{UID: t.uid, Operation: t.operation, Finished: t.engine.cfg.Now(), RolledBackTo: t.revision}
 	var stopped interface{ Interrupted() bool }
 	switch {
@@ -75,7 +75,7 @@ func warningsOf(record *helm.Release) []string {
 }
 
 // do runs the Helm action.
-func (t task) do(ctx context.Context) (*helm.Release, error) {
+func (t task) do(ctx context.Context, callbacks helm.Callbacks) (*helm.Release, error) {
 	target := helm.Target{Name: t.target.Name, Namespace: t.target.Namespace, Labels: map[string]string{
 		v1alpha1.OwnerLabel:     OwnerHash(t.key.Namespace, t.key.Name),
 		v1alpha1.OperationLabel: t.operation.ID,
@@ -86,12 +86,12 @@ func (t task) do(ctx context.Context) (*helm.Release, error) {
 	switch t.operation.Type {
 	case v1alpha1.OperationUninstall:
 		options := t.settings.uninstall
-		options.Target = target
+		options.Target, options.Callbacks = target, callbacks
 		_, err := helmClient.Uninstall(ctx, options)
 		return nil, err
 	case v1alpha1.OperationRollback:
 		options := t.settings.rollback
-		options.Target, options.ToRevision = target, t.revision
+		options.Target, options.ToRevision, options.Callbacks = target, t.revision, callbacks
 		record, err = helmClient.Rollback(ctx, options)
 		return &record, err
 	}
@@ -101,7 +101,7 @@ func (t task) do(ctx context.Context) (*helm.Release, error) {
 	}
 	if t.operation.Type == v1alpha1.OperationInstall {
 		options := t.settings.install
-		options.Target = target
+		options.Target, options.Callbacks = target, callbacks
 		options.Chart, options.ChartName, options.Values = tarball, path.Base(t.chartName), t.values
 		// What keepHistory left behind counts as nothing, so it is no obstacle.
 		options.Replace = options.Replace || t.operation.Revision > 1
@@ -109,7 +109,7 @@ func (t task) do(ctx context.Context) (*helm.Release, error) {
 		return &record, err
 	}
 	options := t.settings.upgrade
-	options.Target = target
+	options.Target, options.Callbacks = target, callbacks
 	options.Chart, options.ChartName, options.Values = tarball, path.Base(t.chartName), t.values
 	record, err = helmClient.Upgrade(ctx, options)
 	return &record, err

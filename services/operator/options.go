@@ -24,6 +24,7 @@ type options struct {
 
 	concurrentReconciles           int
 	concurrentOperations           int
+	maxOperations                  int
 	denyCrossNamespaceRepositories bool
 
 	logging logging.Options
@@ -44,7 +45,8 @@ func (o *options) addFlags(set *pflag.FlagSet) {
 	set.StringVar(&o.leaderElectNamespace, "leader-election-namespace", "", "Namespace of the Lease. Without it, the namespace of the Pod; needed outside a cluster.")
 
 	set.IntVar(&o.concurrentReconciles, "concurrent-reconciles", 8, "Number of objects of each kind that are reconciled at the same time. One of them may wait for chartcache, which may wait for an upstream.")
-	set.IntVar(&o.concurrentOperations, "concurrent-operations", 50, "Number of Helm operations that run at the same time, those that wait for readiness included.")
+	set.IntVar(&o.concurrentOperations, "concurrent-operations", 8, "Number of Helm operations that render and apply at the same time. Those that wait for readiness do not count.")
+	set.IntVar(&o.maxOperations, "max-operations", 1000, "Number of Helm operations that are under way at the same time, those that wait for readiness included.")
 	set.BoolVar(&o.denyCrossNamespaceRepositories, "deny-cross-namespace-repositories", false, "Refuse a HelmRelease that names a HelmRepository of another namespace.")
 
 	o.logging.AddFlags(set)
@@ -65,6 +67,7 @@ func (o *options) check() error {
 	}{
 		{"concurrent-reconciles", o.concurrentReconciles},
 		{"concurrent-operations", o.concurrentOperations},
+		{"max-operations", o.maxOperations},
 	} {
 		if positive.value <= 0 {
 			wrong = append(wrong, fmt.Errorf("--%s must be more than 0", positive.flag))

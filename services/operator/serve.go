@@ -56,7 +56,8 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 		Helm:                           helmClient,
 		Registry:                       registry,
 		Workers:                        opts.concurrentReconciles,
-		MaxOperations:                  opts.concurrentOperations,
+		ActiveOperations:               opts.concurrentOperations,
+		MaxOperations:                  opts.maxOperations,
 		DenyCrossNamespaceRepositories: opts.denyCrossNamespaceRepositories,
 	})
 	if err != nil {
