@@ -43,6 +43,8 @@ type Subscription struct {
 	c *Catalog
 	// initial are the repositories whose states are still to be told before the log goes on.
 	initial []Source
+	// whole says that the watch tells all states, and not only what changed behind a token.
+	whole bool
 	// complete says that the bookmark behind the initial state was told; it is due when the log was told up to head.
 	complete bool
 	head     uint64
@@ -75,6 +77,7 @@ func (c *Catalog) Watch(_ context.Context, token string) *Subscription {
 			return s
 		}
 	}
+	s.whole = true
 	s.restart()
 	return s
 }
@@ -188,9 +191,10 @@ func (s *Subscription) event(source Source, charts []string, all bool) (Event, b
 	return Event{Kind: EventDeleted, Source: source, Token: s.token()}, known
 }
 
-// token resumes behind what was told. While initial states are left there is no such place, and the token starts again.
+// token resumes behind what was told. There is no such place while initial states are left, nor before the bookmark behind
+// them: only that tells a reader that what it was not told of is gone. The token starts again then.
 func (s *Subscription) token() string {
-	if len(s.initial) > 0 {
+	if len(s.initial) > 0 || s.whole && !s.complete {
 		return s.c.events.token(0)
 	}
 	return s.c.events.token(s.cursor)

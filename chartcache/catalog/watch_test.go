@@ -67,6 +67,30 @@ func TestAWatchBeginsWithAllStatesAndABookmark(t *testing.T) {
 	})
 }
 
+func TestAWatchThatBreaksBeforeItsStateIsCompleteStartsAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.internet.add(httpURL)
+		w.named("a", httpURL)
+		w.named("b", httpURL)
+		w.settle()
+		whole := []string{"n/a changed all", "n/b changed all", "bookmark true"}
+		for _, token := range []string{"", "another.7"} {
+			events := w.drain(w.Watch(context.Background(), token))
+			require.Equal(t, whole, told(events))
+			for i, event := range events[:2] {
+				again := w.drain(w.Watch(context.Background(), event.Token))
+				assert.Equal(t, whole, told(again), "after event %d the reader may still know of what is gone", i)
+			}
+			assert.Equal(t, []string{"bookmark true"}, told(w.drain(w.Watch(context.Background(), events[2].Token))))
+		}
+		w.named("c", httpURL)
+		resumed := w.drain(w.Watch(context.Background(), w.events.token(w.events.sequence-1)))
+		require.NotEmpty(t, resumed)
+		assert.NotEqual(t, w.events.token(0), resumed[0].Token, "a watch that resumed knows all but what changed")
+	})
+}
+
 func TestAWatchTellsChangesAsTheyHappen(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newWorld(t)
