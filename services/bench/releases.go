@@ -335,7 +335,7 @@ func (r *releaseBench) measureStuck(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = each(ctx, stuckReleases, func(ctx context.Context, n int) error {
+	_, err = stuck.applyUntil(ctx, stuckReleases, isWaiting, func(ctx context.Context, n int) error {
 		release := stuck.release(releaseName(n), "1.0.0", `{"replicas":1}`)
 		release.Spec.Chart.Repository.Namespace = r.fleet.namespace
 		return stuck.objects.Create(ctx, release)

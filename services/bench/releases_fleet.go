@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,9 +97,15 @@ func each(ctx context.Context, number int, do func(ctx context.Context, number i
 	return context.Cause(ctx)
 }
 
-// apply writes HelmReleases and returns how long it takes until all are Ready. what are those of the watch that count, since
-// their number is wanted.
-func (f *fleet) apply(ctx context.Context, number int, write func(ctx context.Context, number int) error) (took time.Duration, err error) {
+// apply writes HelmReleases and returns how long it takes until all are Ready.
+func (f *fleet) apply(ctx context.Context, number int, write func(ctx context.Context, number int) error) (time.Duration, error) {
+	return f.applyUntil(ctx, number, isReady, write)
+}
+
+// applyUntil writes HelmReleases and returns how long it takes until all are as wanted.
+func (f *fleet) applyUntil(
+	ctx context.Context, number int, wanted func(*v1alpha1.HelmRelease) bool, write func(ctx context.Context, number int) error,
+) (time.Duration, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("it took too long"))
 	defer cancel()
 	generations := make(map[string]int64, number)
@@ -118,9 +125,9 @@ func (f *fleet) apply(ctx context.Context, number int, write func(ctx context.Co
 	start := time.Now()
 	written := make(chan error, 1)
 	go func() { written <- each(ctx, number, write) }()
-	ready := map[string]bool{}
-	notReady := "nothing"
-	for len(ready) < number {
+	done := map[string]bool{}
+	notYet := "nothing"
+	for len(done) < number {
 		select {
 		case change, open := <-changes.ResultChan():
 			if !open {
@@ -130,10 +137,10 @@ func (f *fleet) apply(ctx context.Context, number int, write func(ctx context.Co
 			if !ok || change.Type == watch.Deleted {
 				return 0, fmt.Errorf("the watch of HelmReleases sent %s", change.Type)
 			}
-			if release.Generation > generations[release.Name] && isReady(release) {
-				ready[release.Name] = true
+			if release.Generation > generations[release.Name] && wanted(release) {
+				done[release.Name] = true
 			} else if len(release.Status.Conditions) > 0 {
-				notReady = fmt.Sprintf("%s: %+v", release.Name, release.Status.Conditions[0])
+				notYet = fmt.Sprintf("%s: %+v", release.Name, release.Status.Conditions[0])
 			}
 		case err := <-written:
 			if err != nil {
@@ -141,7 +148,7 @@ func (f *fleet) apply(ctx context.Context, number int, write func(ctx context.Co
 			}
 			written = nil
 		case <-ctx.Done():
-			return 0, fmt.Errorf("%d of %d HelmReleases are Ready: %w; seen last: %s", len(ready), number, context.Cause(ctx), notReady)
+			return 0, fmt.Errorf("%d of %d HelmReleases are as they should be: %w; seen last: %s", len(done), number, context.Cause(ctx), notYet)
 		}
 	}
 	return time.Since(start), nil
@@ -151,6 +158,11 @@ func (f *fleet) apply(ctx context.Context, number int, write func(ctx context.Co
 func isReady(release *v1alpha1.HelmRelease) bool {
 	ready := meta.FindStatusCondition(release.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == release.Generation
+}
+
+// isWaiting reports whether the operation of a release waits for something.
+func isWaiting(release *v1alpha1.HelmRelease) bool {
+	return release.Status.Operation != nil && strings.Contains(release.Status.Operation.Message, "; waiting for ")
 }
 
 func (f *fleet) list(ctx context.Context) (*v1alpha1.HelmReleaseList, error) {
