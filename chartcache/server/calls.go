@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
@@ -19,15 +20,31 @@ import (
 // did not answer are worth an immediate repetition: an upstream that is down stays down for longer than a second.
 func noRetry() metadata.MD { return metadata.Pairs("grpc-retry-pushback-ms", "-1") }
 
-// calls wraps every call: it refuses methods that the table lacks, bounds the time, validates the request, turns errors
-// and panics into statuses, and reports what came of it.
+// calls wraps every call: it refuses methods that the table lacks and calls that are too many, bounds the time, validates the
+// request, turns errors and panics into statuses, and tells what came of it.
 type calls struct {
-	methods map[string]method
+	methods map[string]observed
 	log     zerolog.Logger
 	now     func() time.Time
-	observe func(CallReport)
+	// others and watches bound what is in progress.
+	others, watches turnstile
 	// stopping ends when the server stops; it ends the watches, which would keep it open for ever.
 	stopping context.Context
+}
+
+// observed is a method of the table, and what is told about it.
+type observed struct {
+	method
+	metrics MethodMetrics
+}
+
+// observe adds to the table who is told about each method.
+func observe(table map[string]method, metrics Metrics) map[string]observed {
+	all := make(map[string]observed, len(table))
+	for name, m := range table {
+		all[name] = observed{m, metrics.Method(name)}
+	}
+	return all
 }
 
 func (c *calls) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (response any, err error) {
@@ -35,21 +52,24 @@ func (c *calls) unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 	if !ok {
 		return nil, refused(info.FullMethod)
 	}
+	one := c.begin(info.FullMethod, m)
+	m.metrics.Received()
 	ctx, cancel := m.bound(ctx)
 	defer cancel()
-	start := c.now()
-	err = guard(func() error {
+	err = c.let(m, func() error {
 		if m.class != probe {
 			if err := validate(request); err != nil {
 				return err
 			}
 		}
+		one.request = request
 		var err error
 		response, err = handler(ctx, request)
 		return err
 	})
-	s := c.done(info.FullMethod, m, start, err)
+	s := c.end(&one, err)
 	if s.Code() == codes.OK {
+		m.metrics.Sent()
 		return response, nil
 	}
 	if hasReason(err) {
@@ -64,24 +84,27 @@ func (c *calls) stream(server any, stream grpc.ServerStream, info *grpc.StreamSe
 	if !ok {
 		return refused(info.FullMethod)
 	}
+	one := c.begin(info.FullMethod, m)
 	ctx, cancel := m.bound(stream.Context())
 	defer cancel()
 	if m.class == watch {
 		defer context.AfterFunc(c.stopping, cancel)()
 	}
-	start := c.now()
-	err := guard(func() error {
-		return handler(server, &boundStream{ServerStream: stream, ctx: ctx, validate: validated(info.FullMethod)})
+	err := c.let(m, func() error {
+		return handler(server, &boundStream{ServerStream: stream, ctx: ctx, call: &one, validate: validated(info.FullMethod)})
 	})
 	if err != nil && m.class == watch && c.stopping.Err() != nil {
-		err = status.Error(codes.Unavailable, "the server is stopping")
+		err = errStopping
 	}
-	s := c.done(info.FullMethod, m, start, err)
+	s := c.end(&one, err)
 	if hasReason(err) {
 		stream.SetTrailer(noRetry())
 	}
 	return s.Err()
 }
+
+// errStopping is what ends the watches of a server that stops. Their clients connect again, elsewhere if they can.
+var errStopping = status.Error(codes.Unavailable, "the server is stopping")
 
 // validated reports whether the requests of a streaming method are of the contract; those of health and reflection are
 // checked where they are read.
@@ -99,6 +122,22 @@ func (m method) bound(ctx context.Context) (context.Context, context.CancelFunc)
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, m.timeout)
+}
+
+// let makes a call unless there are too many. Probes always pass: a busy server is a healthy one.
+func (c *calls) let(m observed, call func() error) error {
+	turn := &c.others
+	switch m.class {
+	case probe:
+		return guard(call)
+	case watch:
+		turn = &c.watches
+	}
+	if !turn.enter() {
+		return busy()
+	}
+	defer turn.leave()
+	return guard(call)
 }
 
 // guard turns a panic of a handler into an error: one bad request must not end the process for all others.
@@ -119,28 +158,67 @@ type panicError struct {
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.value, e.stack) }
 
-// done logs and counts a call and returns its status. A fault of chartcache is logged as an error with its cause; what a
-// caller or an upstream did wrong is no news at info level.
-func (c *calls) done(fullMethod string, m method, start time.Time, err error) *status.Status {
+// oneCall is a call in progress.
+type oneCall struct {
+	fullMethod string
+	method     observed
+	start      time.Time
+	// request is set once it was validated.
+	request any
+}
+
+func (c *calls) begin(fullMethod string, m observed) oneCall {
+	m.metrics.Began()
+	return oneCall{fullMethod: fullMethod, method: m, start: c.now()}
+}
+
+// end counts a call, logs it in one line when it failed, and returns its status.
+func (c *calls) end(one *oneCall, err error) *status.Status {
+	took := c.now().Sub(one.start)
 	s := statusOf(err)
-	took := c.now().Sub(start)
+	one.method.metrics.Ended(s.Code(), took)
 	level := zerolog.DebugLevel
-	if s.Code() == codes.Internal || s.Code() == codes.Unknown || s.Code() == codes.DataLoss {
-		level = zerolog.ErrorLevel
+	if err != nil && err != errStopping { //nolint:errorlint // the very one, which is no news
+		level = levelOf(s.Code())
 	}
-	event := c.log.WithLevel(level).Str("method", fullMethod).Str("class", string(m.class)).Str("code", s.Code().String()).Dur("took", took)
+	event := c.log.WithLevel(level)
+	if !event.Enabled() {
+		return s
+	}
+	event = event.Str("method", one.fullMethod).Str("class", string(one.method.class)).Str("code", s.Code().String()).Dur("took", took)
+	if r, ok := one.request.(sourced); ok {
+		event = event.Stringer("repository", sourceOf(r))
+	}
+	if hasReason(err) {
+		event = event.Str("reason", reasonName(cacheerr.ReasonOf(err)))
+	}
 	if err != nil {
 		event = event.Str("answer", s.Message()).AnErr("error", causeOf(err))
 	}
 	event.Msg("call ended")
-	c.observe(CallReport{Method: fullMethod, Code: s.Code(), Took: took})
 	return s
 }
 
-// boundStream is a stream with a bounded context and validated requests.
+// levelOf is the level of the line about a failed call. A fault of chartcache is an error; what an upstream, or a lack of
+// time, did is worth knowing; what a caller did wrong, or gave up, is its own business.
+func levelOf(code codes.Code) zerolog.Level {
+	switch code {
+	case codes.Internal, codes.Unknown:
+		return zerolog.ErrorLevel
+	case codes.DataLoss, codes.ResourceExhausted:
+		return zerolog.WarnLevel
+	case codes.Unavailable, codes.FailedPrecondition, codes.DeadlineExceeded:
+		return zerolog.InfoLevel
+	default:
+		return zerolog.DebugLevel
+	}
+}
+
+// boundStream is a stream with a bounded context, validated requests and counted messages.
 type boundStream struct {
 	grpc.ServerStream
 	ctx      context.Context
+	call     *oneCall
 	validate bool
 }
 
@@ -149,8 +227,25 @@ func (s *boundStream) Context() context.Context { return s.ctx }
 
 // RecvMsg validates what it received.
 func (s *boundStream) RecvMsg(message any) error {
-	if err := s.ServerStream.RecvMsg(message); err != nil || !s.validate {
+	if err := s.ServerStream.RecvMsg(message); err != nil {
 		return err
 	}
-	return validate(message)
+	s.call.method.metrics.Received()
+	if !s.validate {
+		return nil
+	}
+	if err := validate(message); err != nil {
+		return err
+	}
+	s.call.request = message
+	return nil
+}
+
+// SendMsg counts what was sent.
+func (s *boundStream) SendMsg(message any) error {
+	if err := s.ServerStream.SendMsg(message); err != nil {
+		return err
+	}
+	s.call.method.metrics.Sent()
+	return nil
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -85,7 +86,7 @@ func statusOf(err error) *status.Status {
 func statusWith(e *cacheerr.Error) *status.Status {
 	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{
 		Domain: Domain,
-		Reason: e.Reason.String()[len(reasonPrefix):],
+		Reason: reasonName(e.Reason),
 	}}
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
@@ -96,6 +97,11 @@ func statusWith(e *cacheerr.Error) *status.Status {
 		return s
 	}
 	return detailed
+}
+
+// reasonName is a reason as an ErrorInfo names it.
+func reasonName(reason chartcachev1.ErrorReason) string {
+	return strings.TrimPrefix(reason.String(), reasonPrefix)
 }
 
 // invalid is the error for a malformed field.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"io"
 	"net"
+	"path"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
 
@@ -102,10 +105,39 @@ type fixture struct {
 	conn   *grpc.ClientConn
 	client chartcachev1.ChartCacheServiceClient
 	logs   *syncBuffer
-
-	mu      sync.Mutex // guards reports, which calls append to
-	reports []CallReport
+	// metrics are what was told of calls.
+	metrics *told
 }
+
+// told is Metrics that remembers, in words.
+type told struct {
+	mu    sync.Mutex // guards words
+	words []string
+}
+
+func (m *told) Method(fullMethod string) MethodMetrics { return toldMethod{m, path.Base(fullMethod)} }
+
+func (m *told) all() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.words)
+}
+
+type toldMethod struct {
+	*told
+	name string
+}
+
+func (m toldMethod) say(word string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.words = append(m.words, m.name+" "+word)
+}
+
+func (m toldMethod) Began()                                 { m.say("began") }
+func (m toldMethod) Received()                              { m.say("received") }
+func (m toldMethod) Sent()                                  { m.say("sent") }
+func (m toldMethod) Ended(code codes.Code, _ time.Duration) { m.say(code.String()) }
 
 // syncBuffer is a buffer for concurrent use.
 type syncBuffer struct {
@@ -127,16 +159,15 @@ func (s *syncBuffer) String() string {
 
 func start(t *testing.T, c Catalog) *fixture {
 	t.Helper()
-	f := &fixture{logs: &syncBuffer{}}
-	f.server = New(Config{
-		Catalog: c,
-		Logger:  zerolog.New(f.logs).Level(zerolog.DebugLevel),
-		Observe: func(r CallReport) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.reports = append(f.reports, r)
-		},
-	})
+	return startWith(t, Config{Catalog: c})
+}
+
+// startWith starts a server with a configuration that lacks a logger and metrics.
+func startWith(t *testing.T, cfg Config) *fixture {
+	t.Helper()
+	f := &fixture{logs: &syncBuffer{}, metrics: &told{}}
+	cfg.Logger, cfg.Metrics = zerolog.New(f.logs).Level(zerolog.DebugLevel), f.metrics
+	f.server = New(cfg)
 	listener := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- f.server.Serve(listener) }()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -8,26 +9,14 @@ import (
 
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
-
-// maxRequestBytes bounds a request. The largest valid one holds two tokens of 4 KiB.
-const maxRequestBytes = 64 << 10
-
-// writeBufferBytes is how much a connection gathers before it writes to the network: a few system calls for each chunk of a
-// download instead of sixteen. Connections share the buffers, so that idle ones have none.
-const writeBufferBytes = 128 << 10
-
-// maxStreams bounds the calls that one connection has open at once.
-const maxStreams = 1000
 
 // Config is what a Server needs.
 type Config struct {
@@ -35,22 +24,19 @@ type Config struct {
 	Catalog Catalog
 	// Credentials secure the connections; nil means plaintext.
 	Credentials credentials.TransportCredentials
-	// Logger gets faults with their causes at level error, and every call at level debug.
+	// Logger gets one line for each call that failed: a fault of chartcache with its cause at level error, what upstream
+	// did at info, what a caller did at debug. Calls that succeeded are at debug.
 	Logger zerolog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Observe is told of every call that ended; nil means nobody is.
-	Observe func(CallReport)
-}
-
-// CallReport is one call that ended.
-type CallReport struct {
-	// Method is the full name, "/package.Service/Method".
-	Method string
-	// Code is the status that the caller got.
-	Code codes.Code
-	// Took is the time from the request to the end.
-	Took time.Duration
+	// Metrics is told what happens to calls; nil means nobody is.
+	Metrics Metrics
+	// Calls bounds the calls in progress, Watches the watches; 0 means DefaultCalls and DefaultWatches. Whoever comes over
+	// it gets RESOURCE_EXHAUSTED and is told to try again.
+	Calls, Watches int
+	// ConnectionAge is how old a connection gets before its client has to connect anew, and ConnectionGrace how long its
+	// calls may go on then; 0 means DefaultConnectionAge and DefaultConnectionGrace.
+	ConnectionAge, ConnectionGrace time.Duration
 }
 
 // Server answers gRPC calls: the chartcache service, grpc.health.v1 and reflection.
@@ -63,29 +49,17 @@ type Server struct {
 
 // New makes a server that reports NOT_SERVING by grpc.health.v1 until SetServing.
 func New(cfg Config) *Server {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Observe == nil {
-		cfg.Observe = func(CallReport) {}
-	}
+	cfg = cfg.withDefaults()
 	stopping, endWatches := context.WithCancel(context.Background())
-	c := &calls{methods: methods(), log: cfg.Logger, now: cfg.Now, observe: cfg.Observe, stopping: stopping}
+	c := &calls{methods: observe(methods(), cfg.Metrics), log: cfg.Logger, now: cfg.Now, stopping: stopping}
+	c.others.max, c.watches.max = int64(cfg.Calls), int64(cfg.Watches)
 	s := &Server{
-		grpc: grpc.NewServer(
+		grpc: grpc.NewServer(append(cfg.bounds(),
 			grpc.Creds(cfg.Credentials),
+			grpc.ForceServerCodecV2(newChunkCodec()),
 			grpc.ChainUnaryInterceptor(c.unary),
 			grpc.ChainStreamInterceptor(c.stream),
-			grpc.ForceServerCodecV2(newChunkCodec()),
-			grpc.MaxRecvMsgSize(maxRequestBytes),
-			grpc.WriteBufferSize(writeBufferBytes),
-			grpc.SharedWriteBuffer(true),
-			grpc.MaxConcurrentStreams(maxStreams),
-			// Clients ping idle watches every 30 s; fewer than 10 s apart would be abuse.
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-			// A client that vanished gives its watch back within 80 s.
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
-		),
+		)...),
 		health:     health.NewServer(),
 		endWatches: endWatches,
 	}
@@ -94,6 +68,19 @@ func New(cfg Config) *Server {
 	reflection.Register(s.grpc)
 	s.SetServing(false)
 	return s
+}
+
+func (cfg Config) withDefaults() Config {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = noMetrics{}
+	}
+	cfg.Calls, cfg.Watches = cmp.Or(cfg.Calls, DefaultCalls), cmp.Or(cfg.Watches, DefaultWatches)
+	cfg.ConnectionAge = cmp.Or(cfg.ConnectionAge, DefaultConnectionAge)
+	cfg.ConnectionGrace = cmp.Or(cfg.ConnectionGrace, DefaultConnectionGrace)
+	return cfg
 }
 
 // SetServing says by grpc.health.v1 whether calls are welcome, for the whole server and for the chartcache service.

@@ -44,7 +44,7 @@ func TestTheTableHasEveryRegisteredMethodAndNoOther(t *testing.T) {
 }
 
 func TestAMethodThatTheTableLacksIsRefused(t *testing.T) {
-	c := &calls{methods: map[string]method{}}
+	c := &calls{methods: map[string]observed{}}
 	_, err := c.unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/a/B"}, func(context.Context, any) (any, error) {
 		t.Error("it was called")
 		return nil, nil
@@ -132,11 +132,7 @@ func TestCallsAreReported(t *testing.T) {
 	f := start(t, &fakeCatalog{repository: func(context.Context, catalog.Source) (catalog.State, error) { return catalog.State{}, nil }})
 	_, err := f.client.GetRepository(testContext(t), getCharts())
 	require.NoError(t, err)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	require.Len(t, f.reports, 1)
-	assert.Equal(t, chartcachev1.ChartCacheService_GetRepository_FullMethodName, f.reports[0].Method)
-	assert.Equal(t, codes.OK, f.reports[0].Code)
+	assert.Equal(t, []string{"GetRepository began", "GetRepository received", "GetRepository OK", "GetRepository sent"}, f.metrics.all())
 }
 
 func TestStopEndsWatchesAndLetsCallsFinish(t *testing.T) {

@@ -194,8 +194,10 @@ func offset(r *chartcachev1.DownloadChartRequest) *cacheerr.Error {
 }
 
 func detailMask(mask *fieldmaskpb.FieldMask) *cacheerr.Error {
-	if mask != nil && !mask.IsValid(&chartcachev1.ChartDetail{}) {
-		return invalid("read_mask names a field that a chart detail does not have")
+	for _, path := range mask.GetPaths() {
+		if _, err := fieldmaskpb.New(&chartcachev1.ChartDetail{}, path); err != nil {
+			return invalid("read_mask names %q, which a chart detail does not have", path[:min(len(path), maxNameBytes)])
+		}
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func TestInvalidRequestsNameTheField(t *testing.T) {
 			Source: &chartcachev1.DownloadChartRequest_Url{Url: "https://charts.example.com"}, Chart: "web", OffsetBytes: 1}, "offset_bytes"},
 		"a mask of another message": {&chartcachev1.GetChartDetailRequest{
 			Source: &chartcachev1.GetChartDetailRequest_Url{Url: "https://charts.example.com"}, Chart: "web",
-			ReadMask: &fieldmaskpb.FieldMask{Paths: []string{"secrets"}}}, "read_mask"},
+			ReadMask: &fieldmaskpb.FieldMask{Paths: []string{"readme", "secrets"}}}, `read_mask names "secrets"`},
 		"a query that is too long": {&chartcachev1.ListChartsRequest{
 			Source: &chartcachev1.ListChartsRequest_Url{Url: "https://charts.example.com"}, Query: strings.Repeat("q", 257)}, "query"},
 		"a constraint that is too long": {&chartcachev1.ListVersionsRequest{

@@ -55,8 +55,8 @@ func TestAWatchWhoseCatalogEndedIsUnavailable(t *testing.T) {
 	assert.Equal(t, codes.Unavailable, status.Code(err))
 }
 
-// told is what a client of a watch gets to know, in words.
-func told(t *testing.T, f *fixture, token string, count int) []string {
+// toldWords is what a client of a watch gets to know, in words.
+func toldWords(t *testing.T, f *fixture, token string, count int) []string {
 	t.Helper()
 	stream, err := f.client.WatchRepositories(testContext(t), &chartcachev1.WatchRepositoriesRequest{ResumeToken: token})
 	require.NoError(t, err)
@@ -118,7 +118,7 @@ func TestAStreamIsCompleteOnlyWhenItToldOfEveryRepository(t *testing.T) {
 				repositories: func(string) []catalog.State { return test.states },
 				watch:        func(string) Subscription { return &events{all: test.events} },
 			})
-			assert.Equal(t, test.want, told(t, f, test.token, len(test.want)))
+			assert.Equal(t, test.want, toldWords(t, f, test.token, len(test.want)))
 		})
 	}
 }

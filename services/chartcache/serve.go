@@ -116,7 +116,7 @@ func newProcess(o options, log zerolog.Logger) (*process, error) {
 	}
 	p.grpc = &grpcServer{
 		address: o.grpcAddress, drain: o.drainTimeout, log: log,
-		server: server.New(server.Config{Catalog: server.FromCatalog(p.catalog), Credentials: creds, Logger: log, Observe: calls.Observe}),
+		server: server.New(server.Config{Catalog: server.FromCatalog(p.catalog), Credentials: creds, Logger: log, Metrics: calls}),
 	}
 	return p, nil
 }

@@ -22,7 +22,6 @@ import (
 
 	"github.com/ketches/helm-operator/chartcache/cacheerr"
 	"github.com/ketches/helm-operator/chartcache/catalog"
-	"github.com/ketches/helm-operator/chartcache/server"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
@@ -160,8 +159,21 @@ func TestCallsAreMeasuredByMethodAndCode(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	c, err := NewCalls(registry)
 	require.NoError(t, err)
-	c.Observe(server.CallReport{Method: "/chartcache.v1.ChartCacheService/ListCharts", Code: codes.NotFound, Took: time.Second})
-	assert.Equal(t, map[string]float64{`chartcache_grpc_handling_seconds{code="NotFound",method="ListCharts"}`: 1}, series(t, registry))
+	m := c.Method("/chartcache.v1.ChartCacheService/ListCharts")
+	for range 3 {
+		m.Began()
+		m.Received()
+	}
+	m.Sent()
+	m.Ended(codes.OK, time.Second)
+	m.Ended(codes.NotFound, time.Second)
+	assert.Equal(t, map[string]float64{
+		`chartcache_grpc_handling_seconds{code="OK",method="ListCharts"}`:       1,
+		`chartcache_grpc_handling_seconds{code="NotFound",method="ListCharts"}`: 1,
+		`chartcache_grpc_in_flight{method="ListCharts"}`:                        1,
+		`chartcache_grpc_messages_received_total{method="ListCharts"}`:          3,
+		`chartcache_grpc_messages_sent_total{method="ListCharts"}`:              1,
+	}, series(t, registry))
 }
 
 type roundTrip func(*http.Request) (*http.Response, error)
@@ -250,13 +262,13 @@ func TestEveryMetricIsDocumentedAndNamedWell(t *testing.T) {
 	m.Synced(report(one.Source, one.Type, false, errors.New("failed")))
 	m.Synced(report(catalog.ByURL("https://charts.example.com"), one.Type, true, nil))
 	m.ChartServed(one.Source, true)
-	c.Observe(server.CallReport{Method: "/chartcache.v1.ChartCacheService/ListCharts"})
+	c.Method("/chartcache.v1.ChartCacheService/ListCharts").Ended(codes.OK, time.Second)
 	u.requests.WithLabelValues("host", "200").Inc()
 	u.received.WithLabelValues("host").Inc()
 
 	families, err := registry.Gather()
 	require.NoError(t, err)
-	assert.Len(t, families, 20, "none is left out here")
+	assert.Len(t, families, 23, "none is left out here")
 	for _, family := range families {
 		assert.NotEmpty(t, family.GetHelp(), family.GetName())
 	}
