@@ -3,6 +3,7 @@ package helm
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
+	"github.com/ketches/helm-operator/operator/fence"
 	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
@@ -31,6 +33,10 @@ type Config struct {
 	// Grace is how long a workload that is waited for may make no step before Pods of it that crash or cannot get their image
 	// or their configuration end the wait; 2 minutes by default.
 	Grace time.Duration
+	// Fence returns an error once this process may not write any more, because it lost its lease; may be nil. It is asked
+	// before each mutating request and before each step of an action, which it interrupts: nothing more is written, the record
+	// stays pending. See package fence.
+	Fence func() error
 }
 
 // Client runs Helm actions in one cluster. All its methods may be called at the same time; the caller sees to it that
@@ -38,6 +44,8 @@ type Config struct {
 type Client struct {
 	log logr.Logger
 	now func() time.Time
+	// fence is never nil.
+	fence func() error
 
 	rest      *rest.Config
 	kube      kubernetes.Interface
@@ -56,6 +64,13 @@ func New(cfg Config) (*Client, error) {
 	conf := rest.CopyConfig(cfg.REST)
 	conf.QPS = -1
 	conf.RateLimiter = nil
+
+	mayWrite := cfg.Fence
+	if mayWrite == nil {
+		mayWrite = func() error { return nil }
+	} else {
+		conf.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence.Transport(next, mayWrite) })
+	}
 
 	httpClient, err := rest.HTTPClientFor(conf)
 	if err != nil {
@@ -92,6 +107,7 @@ func New(cfg Config) (*Client, error) {
 	return &Client{
 		log:       log,
 		now:       now,
+		fence:     mayWrite,
 		rest:      conf,
 		kube:      clientset,
 		metadata:  metadataClient,

@@ -63,9 +63,17 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureWith(t, func(*Config) {})
+}
+
+// newFixtureWith is newFixture with another configuration of the client.
+func newFixtureWith(t *testing.T, change func(*Config)) *fixture {
+	t.Helper()
 	server.once.Do(server.start)
 	require.NoError(t, server.err)
-	client, err := New(Config{REST: server.rest, Poll: 50 * time.Millisecond})
+	config := Config{REST: rest.CopyConfig(server.rest), Poll: 50 * time.Millisecond}
+	change(&config)
+	client, err := New(config)
 	require.NoError(t, err)
 	kube, err := kubernetes.NewForConfig(server.rest)
 	require.NoError(t, err)

@@ -16,6 +16,7 @@ import (
 	"helm.sh/helm/v3/pkg/storage"
 	"k8s.io/client-go/rest"
 
+	"github.com/ketches/helm-operator/operator/fence"
 	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
@@ -124,9 +125,26 @@ func (op *operation) debugf(format string, args ...any) {
 
 // refused returns the reason why nothing may be written any more, or nil.
 func (op *operation) refused() error {
+	if err := op.client.fence(); err != nil {
+		op.lost(err)
+	}
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	return op.fence
+}
+
+// lost fences the operation because the process may not write any more. What went wrong before does not count: there is
+// no way to record it.
+func (op *operation) lost(reason error) {
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if op.interrupted {
+		return
+	}
+	op.fence = errInterrupted
+	op.interrupted = true
+	op.stage = StageApply
+	op.cause = fmt.Errorf("%w: %w", errInterrupted, reason)
 }
 
 // interrupt fences the operation because its context ended, and returns what the wait that noticed it returns.
@@ -155,6 +173,11 @@ func (op *operation) stop(stage Stage, err error) error {
 
 // failed notes why the action is going to fail, unless that is known already, and returns err.
 func (op *operation) failed(stage Stage, err error) error {
+	if lost := op.client.fence(); lost != nil {
+		op.lost(lost)
+	} else if errors.Is(err, fence.ErrLost) {
+		op.lost(err)
+	}
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	if op.cause == nil && op.fence == nil {
