@@ -31,13 +31,13 @@ const (
 )
 
 // newManager prepares controller-runtime's manager. Probes and metrics are served by this process and not by it.
-func newManager(config *rest.Config, opts *options, log logr.Logger) (ctrl.Manager, error) {
+func newManager(config *rest.Config, leader leadership, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	stopTimeout := managerStopTimeout
-	manager, err := ctrl.NewManager(config, ctrl.Options{
+	stopTimeout, lease, renew, retry := managerStopTimeout, leaseDuration, renewDeadline, retryPeriod
+	manager, err := ctrl.NewManager(leader.fenced(config), ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
 		Cache: cache.Options{
@@ -48,13 +48,15 @@ func newManager(config *rest.Config, opts *options, log logr.Logger) (ctrl.Manag
 		Client: client.Options{Cache: &client.CacheOptions{
 			DisableFor: []client.Object{&corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Namespace{}, &corev1.ServiceAccount{}},
 		}},
-		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		HealthProbeBindAddress:        "0",
-		LeaderElection:                opts.leaderElect,
-		LeaderElectionID:              leaderElectionID,
-		LeaderElectionNamespace:       opts.leaderElectNamespace,
-		LeaderElectionReleaseOnCancel: true, // the process ends right after the manager
-		GracefulShutdownTimeout:       &stopTimeout,
+		Metrics:                             metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:              "0",
+		LeaderElection:                      leader.lock != nil,
+		LeaderElectionResourceLockInterface: leader.lock,
+		LeaderElectionReleaseOnCancel:       true, // the process ends right after the manager
+		LeaseDuration:                       &lease,
+		RenewDeadline:                       &renew,
+		RetryPeriod:                         &retry,
+		GracefulShutdownTimeout:             &stopTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("prepare the controllers: %w", err)

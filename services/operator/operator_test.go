@@ -42,7 +42,7 @@ func TestHelpNamesEveryFlagWithItsVariable(t *testing.T) {
 	require.NoError(t, err)
 	for _, flag := range []string{
 		"chartcache-address", "chartcache-ca-file", "chartcache-tls-cert-file", "chartcache-tls-key-file", "chartcache-server-name", "kubeconfig", "metrics-bind-address", "health-probe-bind-address", "leader-elect",
-		"leader-election-namespace", "concurrent-reconciles", "concurrent-operations", "deny-cross-namespace-repositories",
+		"leader-election-namespace", "concurrent-reconciles", "concurrent-operations", "max-operations", "deny-cross-namespace-repositories",
 		"log-format", "log-level",
 	} {
 		assert.Contains(t, output, "--"+flag)

@@ -31,7 +31,11 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 	if err := registry.Register(build.Collector("helm_operator")); err != nil {
 		return err
 	}
-	manager, err := newManager(config, opts, logging.Logr(log))
+	leader, err := newLeadership(config, opts)
+	if err != nil {
+		return err
+	}
+	manager, err := newManager(config, leader, logging.Logr(log))
 	if err != nil {
 		return err
 	}
@@ -47,7 +51,7 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	helmClient, err := helm.New(helm.Config{REST: config, Log: logging.Logr(log).WithName("helm")})
+	helmClient, err := helm.New(helm.Config{REST: config, Log: logging.Logr(log).WithName("helm"), Fence: leader.check()})
 	if err != nil {
 		return err
 	}
