@@ -23,14 +23,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// asChartcache is the variable that makes the test binary chartcache itself.
-const asChartcache = "TEST_AS_CHARTCACHE"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asChartcache) != "" {
-		os.Exit(run())
-	}
-	os.Exit(m.Run())
+// build compiles a command of the product and returns its path.
+func build(t *testing.T, folder, name string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./"+folder)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is shipped
+	output, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", output)
+	return program
 }
 
 // newExampleRepository serves the charts that the examples name.
@@ -57,20 +58,16 @@ func newExampleRepository(t *testing.T) *httptest.Server {
 	return server
 }
 
-// shell runs lines as people type them, with chartcache in the path and a home of its own.
+// shell runs lines as people type them, with a program in the path and a home of its own.
 type shell struct {
 	home string
 	env  []string
 }
 
-func newShell(t *testing.T, env ...string) shell {
+func newShell(t *testing.T, program string, env ...string) shell {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
 	home := t.TempDir()
-	script := "#!/bin/sh\nexec env " + asChartcache + "=1 '" + self + "' \"$@\"\n"
-	require.NoError(t, os.WriteFile(filepath.Join(home, "chartcache"), []byte(script), 0o755)) //nolint:gosec // a program
-	return shell{home: home, env: append([]string{"HOME=" + home, "PATH=" + home + ":" + os.Getenv("PATH")}, env...)}
+	return shell{home: home, env: append([]string{"HOME=" + home, "PATH=" + filepath.Dir(program) + ":" + os.Getenv("PATH")}, env...)}
 }
 
 func (s shell) command(ctx context.Context, line string) *exec.Cmd {
@@ -100,7 +97,8 @@ func TestTheExamplesOfTheHelpWork(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	places := strings.NewReplacer("https://charts.example.com", upstream.URL, "oci://registry.example.com/charts", upstream.URL)
-	ask := newShell(t, "CHARTCACHE_SERVER="+p.addresses["grpc"])
+	program := build(t, ".", "chartcache")
+	ask := newShell(t, program, "CHARTCACHE_SERVER="+p.addresses["grpc"])
 	require.NoError(t, ask.command(ctx, "chartcache sync default/bitnami").Run())
 	require.NoError(t, ask.command(ctx, "chartcache sync "+upstream.URL).Run())
 
@@ -114,7 +112,7 @@ func TestTheExamplesOfTheHelpWork(t *testing.T) {
 				require.True(t, strings.HasPrefix(line, "chartcache "+name), "an example of %s", name)
 				switch name {
 				case "serve":
-					serveExample(ctx, t, line, repositories)
+					serveExample(ctx, t, newShell(t, program), line, repositories)
 				case "watch":
 					watchExample(ctx, t, ask, line)
 				default:
@@ -130,9 +128,9 @@ func TestTheExamplesOfTheHelpWork(t *testing.T) {
 }
 
 // serveExample starts a server, waits until it runs, and stops it.
-func serveExample(ctx context.Context, t *testing.T, line, repositories string) {
+func serveExample(ctx context.Context, t *testing.T, sh shell, line, repositories string) {
 	t.Helper()
-	sh := newShell(t, "CHARTCACHE_GRPC_BIND_ADDRESS=127.0.0.1:0", "CHARTCACHE_METRICS_BIND_ADDRESS=127.0.0.1:0",
+	sh.env = append(sh.env, "CHARTCACHE_GRPC_BIND_ADDRESS=127.0.0.1:0", "CHARTCACHE_METRICS_BIND_ADDRESS=127.0.0.1:0",
 		"CHARTCACHE_HEALTH_PROBE_BIND_ADDRESS=127.0.0.1:0")
 	config := filepath.Join(sh.home, ".config", "helm")
 	require.NoError(t, os.MkdirAll(config, 0o700))

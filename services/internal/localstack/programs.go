@@ -21,6 +21,9 @@ func Build(ctx context.Context, c Config, services ...string) (Programs, error) 
 	return Programs{dir: c.Dir}, nil
 }
 
+// Path returns the executable of a service that was built.
+func (p Programs) Path(service string) string { return filepath.Join(p.dir, service) }
+
 // Chartcache describes a chartcache process on free loopback addresses. It does not start it.
 func (p Programs) Chartcache(name, dataDir string, args ...string) (*Service, error) {
 	grpc, metrics, health, err := threeAddresses()
@@ -29,7 +32,7 @@ func (p Programs) Chartcache(name, dataDir string, args ...string) (*Service, er
 	}
 	return &Service{
 		Name: name, GRPC: grpc, Metrics: metrics, Health: health,
-		binary: filepath.Join(p.dir, "chartcache"), logFile: filepath.Join(p.dir, name+".log"),
+		binary: p.Path("chartcache"), logFile: filepath.Join(p.dir, name+".log"),
 		args: append([]string{
 			"serve", "--data-dir", dataDir, "--grpc-bind-address", grpc,
 			"--metrics-bind-address", metrics, "--health-probe-bind-address", health,
@@ -45,7 +48,7 @@ func (p Programs) Operator(name string, args ...string) (*Service, error) {
 	}
 	return &Service{
 		Name: name, Metrics: metrics, Health: health,
-		binary: filepath.Join(p.dir, "operator"), logFile: filepath.Join(p.dir, name+".log"),
+		binary: p.Path("operator"), logFile: filepath.Join(p.dir, name+".log"),
 		args: append([]string{"--metrics-bind-address", metrics, "--health-probe-bind-address", health}, args...),
 	}, nil
 }

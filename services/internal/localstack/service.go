@@ -42,7 +42,7 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.Launch(); err != nil {
 		return err
 	}
-	return s.awaitReady(ctx)
+	return s.AwaitReady(ctx)
 }
 
 // Launch starts the process and waits for nothing.
@@ -64,7 +64,8 @@ func (s *Service) Launch() error {
 	return nil
 }
 
-func (s *Service) awaitReady(ctx context.Context) error {
+// AwaitReady waits until a launched process says that it is ready.
+func (s *Service) AwaitReady(ctx context.Context) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 60*time.Second, true, func(ctx context.Context) (bool, error) {
 		select {
 		case err := <-s.done:

@@ -46,8 +46,9 @@ type Config struct {
 type Stack struct {
 	// Info is there after Start.
 	Info Info
+	// Programs are those that Start was given.
+	Programs Programs
 
-	programs Programs
 	launcher *exec.Cmd
 	stdin    io.Closer
 }
@@ -60,7 +61,7 @@ func Start(ctx context.Context, c Config, programs Programs) (*Stack, error) {
 	if err := goBuild(ctx, c, filepath.Join(c.Source, "deploy", "local"), "GOWORK=off", "-o", program, "."); err != nil {
 		return nil, err
 	}
-	s := &Stack{programs: programs}
+	s := &Stack{Programs: programs}
 	if err := s.launch(c, program); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
@@ -104,12 +105,12 @@ func (s *Stack) Chartcache(name, dataDir string, args ...string) (*Service, erro
 	if len(args) == 0 {
 		args = []string{"--kubeconfig", s.Info.Accounts["chartcache"]}
 	}
-	return s.programs.Chartcache(name, dataDir, args...)
+	return s.Programs.Chartcache(name, dataDir, args...)
 }
 
 // Operator describes an operator process that runs as the shipped ServiceAccount and asks the chartcache at an address.
 func (s *Stack) Operator(name, chartcacheAddress string, args ...string) (*Service, error) {
-	return s.programs.Operator(name, append([]string{
+	return s.Programs.Operator(name, append([]string{
 		"--chartcache-address", chartcacheAddress, "--kubeconfig", s.Info.Accounts["helm-operator"],
 		"--leader-elect", "--leader-election-namespace", "ketches",
 	}, args...)...)
