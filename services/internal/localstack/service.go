@@ -22,8 +22,11 @@ type Service struct {
 
 	binary, logFile string
 	args            []string
-	cmd             *exec.Cmd
-	done            chan error // receives the outcome of the process once
+	// readyz is the URL that says whether the process is ready, and client asks it; by default, Health is asked in plaintext.
+	readyz string
+	client *http.Client
+	cmd    *exec.Cmd
+	done   chan error // receives the outcome of the process once
 }
 
 // Running reports whether the process was started and not ended by one of the methods.
@@ -82,16 +85,38 @@ func (s *Service) AwaitReady(ctx context.Context) error {
 }
 
 func (s *Service) ready(ctx context.Context) bool {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Health+"/readyz", http.NoBody)
+	readyz, client := s.readyz, s.client
+	if client == nil {
+		readyz, client = "http://"+s.Health+"/readyz", http.DefaultClient
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, readyz, http.NoBody)
 	if err != nil {
 		return false
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return false
 	}
 	defer response.Body.Close()
 	return response.StatusCode == http.StatusOK
+}
+
+// Freeze stops the process from doing anything, as a machine does that stalls, until Thaw.
+func (s *Service) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (s *Service) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
+
+// AwaitEnd waits until the process has ended by itself, and fails when it does not within the time. How it ended does not
+// matter.
+func (s *Service) AwaitEnd(within time.Duration) error {
+	select {
+	case <-s.done:
+		s.cmd = nil
+		return nil
+	case <-time.After(within):
+		return fmt.Errorf("%s did not end within %s", s.Name, within)
+	}
 }
 
 // Terminate asks the process to stop, as the kubelet does, and fails when it does not within the time.

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -55,6 +56,19 @@ func TestAServiceThatEndsBeforeItIsReadyIsAnError(t *testing.T) {
 	err := s.Start(t.Context())
 	require.ErrorContains(t, err, "script ended: exit status 3")
 	assert.ErrorContains(t, err, "no such flag", "the log says why")
+	assert.False(t, s.Running())
+}
+
+func TestAFrozenServiceDoesNothingUntilItIsThawed(t *testing.T) {
+	s := script(t, `trap 'echo asked; exit 3' USR1; echo started; while :; do sleep 0.01; done`, http.StatusOK)
+	require.NoError(t, s.Start(t.Context()))
+	require.Eventually(t, func() bool { return s.LogTail(1000) != "" }, 10*time.Second, time.Millisecond)
+	require.NoError(t, s.Freeze())
+	require.NoError(t, s.cmd.Process.Signal(syscall.SIGUSR1))
+	require.Error(t, s.AwaitEnd(50*time.Millisecond))
+	assert.NotContains(t, s.LogTail(1000), "asked")
+	require.NoError(t, s.Thaw())
+	require.NoError(t, s.AwaitEnd(10*time.Second))
 	assert.False(t, s.Running())
 }
 

@@ -23,6 +23,8 @@ type Info struct {
 	Kubeconfig string `json:"kubeconfig"`
 	// Accounts are the kubeconfigs of the shipped ServiceAccounts, by name.
 	Accounts map[string]string `json:"accounts"`
+	// PIDs are the numbers of the control plane's processes, by name.
+	PIDs map[string]int `json:"pids"`
 	// Bin is the folder of kubectl and helm.
 	Bin string `json:"bin"`
 	// Registry is the OCI registry.
