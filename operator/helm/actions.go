@@ -29,7 +29,7 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 	if err := op.checkName(o.Replace); err != nil {
 		return Release{}, err
 	}
-	if err := op.checkValues(o.ChartSource, o.Values, nil); err != nil {
+	if err := op.checkValues(chrt, o.ChartSource, o.Values, nil); err != nil {
 		return Release{}, err
 	}
 	makeNamespace, err := op.needsNamespace(o.CreateNamespace)
@@ -90,7 +90,7 @@ func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error)
 		}
 		chrt.Values = copyValues(reuse.defaults)
 	}
-	if err := op.checkValues(o.ChartSource, values, reuse); err != nil {
+	if err := op.checkValues(chrt, o.ChartSource, values, reuse); err != nil {
 		return Release{}, err
 	}
 	if err := op.useCapabilities(); err != nil {
@@ -164,7 +164,7 @@ func (c *Client) Uninstall(ctx context.Context, o UninstallOptions) (bool, error
 	if err := op.begun(); err != nil {
 		return false, err
 	}
-	history, err := c.History(detached(ctx), o.Namespace, o.Name)
+	history, err := op.records.history()
 	if err != nil {
 		return false, newError(StageStorage, err, "%s", op.mask.text(describe(err)))
 	}
@@ -193,7 +193,7 @@ func (c *Client) Uninstall(ctx context.Context, o UninstallOptions) (bool, error
 // checkName returns an error when an install would find a release of its name. Helm's own check passes when the records
 // cannot be read.
 func (op *operation) checkName(replace bool) error {
-	history, err := op.client.History(detached(op.ctx), op.target.Namespace, op.target.Name)
+	history, err := op.records.history()
 	if err != nil {
 		return newError(StageStorage, err, "%s", op.mask.text(describe(err)))
 	}
@@ -213,7 +213,7 @@ func (op *operation) checkName(replace bool) error {
 
 // history returns the revisions of a release that exists and has no operation pending.
 func (op *operation) history() ([]Revision, error) {
-	history, err := op.client.History(detached(op.ctx), op.target.Namespace, op.target.Name)
+	history, err := op.records.history()
 	if err != nil {
 		return nil, newError(StageStorage, err, "%s", op.mask.text(describe(err)))
 	}

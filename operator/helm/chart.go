@@ -38,15 +38,15 @@ func loadChart(source ChartSource) (*chart.Chart, error) {
 	return chrt, nil
 }
 
-// checkValues checks values against the schemas of a chart and of its subcharts. It works on a chart of its own, because
-// composing values changes charts.
-func (op *operation) checkValues(source ChartSource, values map[string]any, reuse *reused) error {
+// checkValues checks values against the schemas of a loaded chart and of its subcharts. It works on a chart of its own,
+// because composing values changes charts.
+func (op *operation) checkValues(loaded *chart.Chart, source ChartSource, values map[string]any, reuse *reused) error {
+	if source.SkipSchemaValidation || !hasSchema(loaded) {
+		return nil
+	}
 	chrt, err := loadChart(source)
 	if err != nil {
 		return err
-	}
-	if source.SkipSchemaValidation || !hasSchema(chrt) {
-		return nil
 	}
 	if reuse != nil {
 		chrt.Values = copyValues(reuse.defaults)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -54,6 +55,7 @@ type Client struct {
 	mapper    meta.RESTMapper
 	caps      *capabilitiesCache
 	hub       *readiness.Hub
+	encoder   recordEncoder
 }
 
 // New returns a client. It makes no request.
@@ -76,7 +78,11 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("helm client: make the HTTP client: %w", err)
 	}
-	clientset, err := kubernetes.NewForConfigAndClient(conf, httpClient)
+	// The built-in types, records above all, cost less so. Manifests stay JSON, and so do custom resources.
+	typed := rest.CopyConfig(conf)
+	typed.ContentType = runtime.ContentTypeProtobuf
+	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	clientset, err := kubernetes.NewForConfigAndClient(typed, httpClient)
 	if err != nil {
 		return nil, fmt.Errorf("helm client: make the Kubernetes client: %w", err)
 	}

@@ -50,6 +50,8 @@ func (s *apiServer) start() {
 		return
 	}
 	s.env = &envtest.Environment{ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute}
+	// Room for the Services of benchmarks.
+	s.env.ControlPlane.GetAPIServer().Configure().Set("service-cluster-ip-range", "10.0.0.0/16")
 	s.rest, s.err = s.env.Start()
 }
 

@@ -26,6 +26,8 @@ type kubeClient struct {
 	op     *operation
 	getter *getter
 	inner  *kube.Client
+	// reads saves inner repeated requests during an update.
+	reads *once
 }
 
 var (
@@ -114,7 +116,9 @@ func (k *kubeClient) update(
 	if err := k.op.refused(); err != nil {
 		return &kube.Result{}, err
 	}
+	k.reads.turn(true)
 	result, err := do(original, target, force)
+	k.reads.turn(false)
 	if result == nil {
 		result = &kube.Result{}
 	}

@@ -86,12 +86,14 @@ func (c *Client) begin(ctx context.Context, k actionKind, target Target, values 
 
 	conf := rest.CopyConfig(c.rest)
 	conf.WarningHandlerWithContext = op.warnings
+	reads := &once{}
+	conf.Wrap(reads.wrap)
 	get := &getter{rest: conf, namespace: target.Namespace, discovery: c.discovery, mapper: c.mapper}
 
 	inner := kube.New(get)
 	inner.Namespace = target.Namespace
 	inner.Log = op.debugf
-	op.kube = &kubeClient{op: op, getter: get, inner: inner}
+	op.kube = &kubeClient{op: op, getter: get, inner: inner, reads: reads}
 	op.records = newRecords(op)
 
 	releases := storage.Init(op.records)

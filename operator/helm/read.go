@@ -38,6 +38,11 @@ func (c *Client) History(ctx context.Context, namespace, name string) ([]Revisio
 	if err != nil {
 		return nil, err
 	}
+	return revisions(items), nil
+}
+
+// revisions returns what the labels of records say, newest first.
+func revisions(items []metav1.PartialObjectMetadata) []Revision {
 	out := make([]Revision, 0, len(items))
 	for i := range items {
 		if revision, ok := revisionOf(&items[i]); ok {
@@ -45,7 +50,7 @@ func (c *Client) History(ctx context.Context, namespace, name string) ([]Revisio
 		}
 	}
 	slices.SortFunc(out, func(a, b Revision) int { return b.Revision - a.Revision })
-	return out, nil
+	return out
 }
 
 // MarkInterrupted turns a pending revision into a failed one that says "interrupted: cause", so that the release can be
@@ -62,7 +67,7 @@ func (c *Client) MarkInterrupted(ctx context.Context, namespace, name string, re
 	}
 	rls.Info.Status = rspb.StatusFailed
 	rls.Info.Description = clip("interrupted: " + cause)
-	secret, err := encodeRecord(namespace, key, rls, meta.Labels)
+	secret, err := c.encoder.encode(namespace, key, rls, meta.Labels)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 
 	rspb "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
@@ -45,21 +46,26 @@ func recordKey(name string, revision int) string {
 	return fmt.Sprintf("%s.%s.v%d", storage.HelmStorageType, name, revision)
 }
 
-// encodeRecord returns the Secret of a release, without its resource version.
-func encodeRecord(namespace, key string, rls *rspb.Release, labels map[string]string) (*corev1.Secret, error) {
-	var buf bytes.Buffer
-	encoder := base64.NewEncoder(base64.StdEncoding, &buf)
-	// Helm asks for the best compression; the default one costs a fraction and every reader takes it.
-	zipper := gzip.NewWriter(encoder)
-	if err := json.NewEncoder(zipper).Encode(rls); err != nil {
+// recordEncoder encodes releases. It keeps the large tables of compressors between two of them. The zero value is ready.
+type recordEncoder struct{ zippers sync.Pool }
+
+// encode returns the Secret of a release, without its resource version.
+func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels map[string]string) (*corev1.Secret, error) {
+	raw, err := json.Marshal(rls)
+	if err != nil {
 		return nil, fmt.Errorf("encode the release: %w", err)
 	}
-	if err := errors.Join(zipper.Close(), encoder.Close()); err != nil {
+	// Helm asks for the best compression; the fastest costs a fraction, and every reader takes it.
+	data, err := e.zip(raw)
+	if err == nil && len(data) > maxRecord {
+		data, err = zipBest(raw)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("compress the release: %w", err)
 	}
-	if buf.Len() > maxRecord {
+	if len(data) > maxRecord {
 		return nil, fmt.Errorf("%w: chart, values and manifests take %d bytes compressed, and a Secret holds %d: "+
-			"leave files out of the chart, or split it", ErrRecordTooLarge, buf.Len(), maxRecord)
+			"leave files out of the chart, or split it", ErrRecordTooLarge, len(data), maxRecord)
 	}
 	labels = withoutSystemLabels(labels)
 	labels[labelOwner] = recordOwner
@@ -69,8 +75,43 @@ func encodeRecord(namespace, key string, rls *rspb.Release, labels map[string]st
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: key, Labels: labels},
 		Type:       recordType,
-		Data:       map[string][]byte{recordData: buf.Bytes()},
+		Data:       map[string][]byte{recordData: data},
 	}, nil
+}
+
+// zip returns data compressed fast, in base64.
+func (e *recordEncoder) zip(data []byte) ([]byte, error) {
+	zipper, ok := e.zippers.Get().(*gzip.Writer)
+	if !ok {
+		var err error
+		if zipper, err = gzip.NewWriterLevel(io.Discard, gzip.BestSpeed); err != nil {
+			return nil, err
+		}
+	}
+	defer e.zippers.Put(zipper)
+	return zipWith(zipper, data)
+}
+
+// zipBest returns data compressed as well as possible, in base64: for releases that would not fit into a Secret otherwise.
+func zipBest(data []byte) ([]byte, error) {
+	zipper, err := gzip.NewWriterLevel(io.Discard, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	return zipWith(zipper, data)
+}
+
+func zipWith(zipper *gzip.Writer, data []byte) ([]byte, error) {
+	var out bytes.Buffer
+	encoder := base64.NewEncoder(base64.StdEncoding, &out)
+	zipper.Reset(encoder)
+	if _, err := zipper.Write(data); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(zipper.Close(), encoder.Close()); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // decodeRecord reads the release that the data of a Secret holds.

@@ -29,12 +29,17 @@ var errStub = errors.New("the record was listed by its labels only and cannot be
 type records struct {
 	op *operation
 
-	// mu guards the maps and lastErr.
+	// mu guards the fields below.
 	mu sync.Mutex
 	// stored is the metadata of records as this operation last saw them, by key.
 	stored map[string]metav1.ObjectMeta
 	// stubs are the releases that were made from labels.
 	stubs map[*rspb.Release]struct{}
+	// listed is the metadata of all records of the release, nil when nobody has asked or something was written since: Helm
+	// asks several times before it writes.
+	listed []metav1.PartialObjectMetadata
+	// whole are the records that were read since then, as they were.
+	whole map[string]*rspb.Release
 	// lastErr is the last failure to write; Helm only logs some of them.
 	lastErr error
 }
@@ -48,8 +53,76 @@ func newRecords(op *operation) *records {
 // Name returns the name of the storage that Helm puts into messages.
 func (r *records) Name() string { return driver.SecretsDriverName }
 
+// history returns what the labels of the release's records say, newest first.
+func (r *records) history() ([]Revision, error) {
+	items, err := r.list()
+	if err != nil {
+		return nil, err
+	}
+	return revisions(items), nil
+}
+
+// list returns the metadata of all records of the release.
+func (r *records) list() ([]metav1.PartialObjectMetadata, error) {
+	r.mu.Lock()
+	items := r.listed
+	r.mu.Unlock()
+	if items != nil {
+		return items, nil
+	}
+	items, err := r.op.client.listRecords(detached(r.op.ctx), r.op.target.Namespace,
+		map[string]string{labelOwner: recordOwner, labelName: r.op.target.Name})
+	if err != nil {
+		return nil, err
+	}
+	if items == nil {
+		items = []metav1.PartialObjectMetadata{}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listed = items
+	return items, nil
+}
+
+// forget drops what was read: something is about to be written.
+func (r *records) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listed, r.whole = nil, nil
+}
+
+// keep remembers a record that was read, and kept returns it; nil when it was not. Helm changes what it gets, so both
+// copy what it changes.
+func (r *records) keep(key string, rls *rspb.Release) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.whole == nil {
+		r.whole = map[string]*rspb.Release{}
+	}
+	r.whole[key] = copyRelease(rls)
+}
+
+func (r *records) kept(key string) *rspb.Release {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if rls := r.whole[key]; rls != nil {
+		return copyRelease(rls)
+	}
+	return nil
+}
+
+// copyRelease returns a copy with an Info and labels of its own.
+func copyRelease(rls *rspb.Release) *rspb.Release {
+	out, info := *rls, *rls.Info
+	out.Info, out.Labels = &info, maps.Clone(rls.Labels)
+	return &out
+}
+
 // Get reads one record.
 func (r *records) Get(key string) (*rspb.Release, error) {
+	if rls := r.kept(key); rls != nil {
+		return rls, nil
+	}
 	rls, meta, err := r.op.client.read(detached(r.op.ctx), r.op.target.Namespace, key)
 	if err != nil {
 		if errors.Is(err, ErrNotFound) {
@@ -60,6 +133,7 @@ func (r *records) Get(key string) (*rspb.Release, error) {
 	r.remember(key, meta)
 	r.op.mask.learn(rls.Config)
 	rls.Labels = withoutSystemLabels(meta.Labels)
+	r.keep(key, rls)
 	return rls, nil
 }
 
@@ -87,10 +161,14 @@ func (r *records) List(filter func(*rspb.Release) bool) ([]*rspb.Release, error)
 
 // Query returns the records with the labels: the newest one and those that are deployed in full, the others as stubs.
 func (r *records) Query(labels map[string]string) ([]*rspb.Release, error) {
-	items, err := r.op.client.listRecords(detached(r.op.ctx), r.op.target.Namespace, labels)
+	all, err := r.list()
 	if err != nil {
 		return nil, r.op.failed(StageStorage, err)
 	}
+	selector := kubelabels.SelectorFromSet(labels)
+	items := slices.DeleteFunc(slices.Clone(all), func(item metav1.PartialObjectMetadata) bool {
+		return !selector.Matches(kubelabels.Set(item.Labels))
+	})
 	newest := 0
 	for i := range items {
 		if revision, ok := revisionOf(&items[i]); ok {
@@ -141,8 +219,9 @@ func (r *records) Create(key string, rls *rspb.Release) error {
 	if err := r.op.refused(); err != nil {
 		return err
 	}
+	r.forget()
 	labels := r.stamped(rls, true)
-	secret, err := encodeRecord(r.op.target.Namespace, key, r.safe(rls, true), labels)
+	secret, err := r.op.client.encoder.encode(r.op.target.Namespace, key, r.safe(rls, true), labels)
 	if err != nil {
 		return r.failed(err)
 	}
@@ -170,6 +249,7 @@ func (r *records) Update(key string, rls *rspb.Release) error {
 	if err := r.op.refused(); err != nil {
 		return err
 	}
+	r.forget()
 	r.mu.Lock()
 	_, isStub := r.stubs[rls]
 	before, known := r.stored[key]
@@ -178,7 +258,7 @@ func (r *records) Update(key string, rls *rspb.Release) error {
 		return r.failed(fmt.Errorf("update revision %d: %w", rls.Version, errStub))
 	}
 	mine := rls.Version == r.op.revision || r.op.kind == kindUninstall
-	secret, err := encodeRecord(r.op.target.Namespace, key, r.safe(rls, mine), r.stamped(rls, mine))
+	secret, err := r.op.client.encoder.encode(r.op.target.Namespace, key, r.safe(rls, mine), r.stamped(rls, mine))
 	if err != nil {
 		return r.failed(err)
 	}
@@ -208,6 +288,7 @@ func (r *records) Delete(key string) (*rspb.Release, error) {
 	if err := r.op.refused(); err != nil {
 		return nil, err
 	}
+	r.forget()
 	ctx, cancel := context.WithTimeout(detached(r.op.ctx), requestTimeout)
 	defer cancel()
 	err := r.op.client.kube.CoreV1().Secrets(r.op.target.Namespace).Delete(ctx, key, metav1.DeleteOptions{})

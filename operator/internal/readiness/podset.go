@@ -47,7 +47,7 @@ func (w *waiting) hasPods(i *item) bool {
 	if w.goal == goalGone || i.live == nil || i.done {
 		return false
 	}
-	switch i.live.GroupVersionKind().GroupKind() {
+	switch kindOf(i.live) {
 	case kindPod, kindJob, kindDeployment, kindStatefulSet, kindDaemonSet, kindReplicaSet, kindController:
 		return true
 	default:
@@ -77,7 +77,7 @@ func (w *waiting) checkPods(ctx context.Context, i *item) error {
 		w.leavePods(i)
 		return nil
 	}
-	kind := i.live.GroupVersionKind().GroupKind()
+	kind := kindOf(i.live)
 	if kind == kindPod {
 		pod, err := toPod(i.live)
 		if err != nil {
@@ -115,7 +115,7 @@ func (w *waiting) checkPods(ctx context.Context, i *item) error {
 // podRevision returns what tells the Pods of the revision that a workload is at from older ones; false when its controller
 // has not seen that revision yet.
 func podRevision(object *unstructured.Unstructured) (string, bool) {
-	kind := object.GroupVersionKind().GroupKind()
+	kind := kindOf(object)
 	if kind == kindJob {
 		return string(object.GetUID()), true
 	}
@@ -197,7 +197,7 @@ func (w *waiting) currentPods(
 	ctx context.Context, i *item, selector labels.Selector,
 ) (func(*unstructured.Unstructured) bool, error) {
 	owner, label, value := i.live.GetUID(), "", ""
-	switch i.live.GroupVersionKind().GroupKind() {
+	switch kindOf(i.live) {
 	case kindDeployment:
 		newest, err := w.newestReplicaSet(ctx, i, selector)
 		if err != nil || newest == "" {
@@ -295,7 +295,7 @@ func podSelector(object *unstructured.Unstructured) (labels.Selector, bool) {
 	if err != nil || !found || len(raw) == 0 {
 		return nil, false
 	}
-	if object.GroupVersionKind().GroupKind() == kindController {
+	if kindOf(object) == kindController {
 		plain, _, err := unstructured.NestedStringMap(object.Object, "spec", "selector")
 		return labels.SelectorFromSet(plain), err == nil
 	}

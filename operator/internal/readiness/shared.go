@@ -2,7 +2,6 @@ package readiness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -161,10 +160,7 @@ func wanted(asking map[*interest]struct{}, object *unstructured.Unstructured) bo
 func (w *shared) handle(event watch.Event) error {
 	object, ok := event.Object.(*unstructured.Unstructured)
 	if event.Type == watch.Error || !ok {
-		if err := apierrors.FromObject(event.Object); err != nil {
-			return err
-		}
-		return errors.New("the watch sent what is no object")
+		return apierrors.FromObject(event.Object)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

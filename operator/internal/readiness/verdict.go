@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // State is how far an object has come.
@@ -49,18 +48,23 @@ type Verdict struct {
 	Steps int64
 }
 
-// Kinds with rules of their own.
-var ( //nolint:gochecknoglobals // never changed
-	kindDeployment  = schema.GroupKind{Group: appsv1.GroupName, Kind: "Deployment"}
-	kindStatefulSet = schema.GroupKind{Group: appsv1.GroupName, Kind: "StatefulSet"}
-	kindDaemonSet   = schema.GroupKind{Group: appsv1.GroupName, Kind: "DaemonSet"}
-	kindReplicaSet  = schema.GroupKind{Group: appsv1.GroupName, Kind: "ReplicaSet"}
-	kindController  = schema.GroupKind{Kind: "ReplicationController"}
-	kindJob         = schema.GroupKind{Group: batchv1.GroupName, Kind: "Job"}
-	kindPod         = schema.GroupKind{Kind: "Pod"}
-	kindService     = schema.GroupKind{Kind: "Service"}
-	kindClaim       = schema.GroupKind{Kind: "PersistentVolumeClaim"}
+// Kinds with rules of their own, with their groups.
+const (
+	kindDeployment  = "Deployment.apps"
+	kindStatefulSet = "StatefulSet.apps"
+	kindDaemonSet   = "DaemonSet.apps"
+	kindReplicaSet  = "ReplicaSet.apps"
+	kindController  = "ReplicationController"
+	kindJob         = "Job.batch"
+	kindPod         = "Pod"
+	kindService     = "Service"
+	kindClaim       = "PersistentVolumeClaim"
 )
+
+// kindOf returns the kind of an object with its group.
+func kindOf(object *unstructured.Unstructured) string {
+	return object.GroupVersionKind().GroupKind().String()
+}
 
 // Assess says what the state of an object, its status included, means for a goal. The rules are those of kstatus, except:
 //
@@ -75,7 +79,7 @@ var ( //nolint:gochecknoglobals // never changed
 //   - ReplicationControllers, which kstatus does not know, are treated as ReplicaSets.
 //   - Custom resources whose status kstatus cannot read are ready: it follows no convention that could tell.
 func Assess(object *unstructured.Unstructured, goal Goal) Verdict {
-	kind := object.GroupVersionKind().GroupKind()
+	kind := kindOf(object)
 	if goal == GoalCompleted {
 		switch kind {
 		case kindJob:
@@ -130,7 +134,7 @@ func failureText(result *status.Result) string {
 }
 
 func progressText(object *unstructured.Unstructured, result *status.Result) string {
-	if object.GroupVersionKind().GroupKind() == kindClaim {
+	if kindOf(object) == kindClaim {
 		phase, _, _ := unstructured.NestedString(object.Object, "status", "phase")
 		return fmt.Sprintf("is not bound (phase %s)", or(phase, "Pending"))
 	}
@@ -225,7 +229,7 @@ func podText(pod *corev1.Pod) string {
 type counts struct{ wanted, exist, updated, ready, available int64 }
 
 // assessWorkload judges what keeps a number of Pods running.
-func assessWorkload(object *unstructured.Unstructured, kind schema.GroupKind) Verdict {
+func assessWorkload(object *unstructured.Unstructured, kind string) Verdict {
 	if paused, _, _ := unstructured.NestedBool(object.Object, "spec", "paused"); paused && kind == kindDeployment {
 		return Verdict{State: Ready}
 	}
@@ -255,7 +259,7 @@ func assessWorkload(object *unstructured.Unstructured, kind schema.GroupKind) Ve
 	return verdict
 }
 
-func podCounts(object *unstructured.Unstructured, kind schema.GroupKind) counts {
+func podCounts(object *unstructured.Unstructured, kind string) counts {
 	field := func(missing int64, path ...string) int64 {
 		if number, found, err := unstructured.NestedInt64(object.Object, path...); err == nil && found {
 			return number
@@ -329,7 +333,7 @@ func asReplicaSet(object *unstructured.Unstructured) *unstructured.Unstructured 
 	for key, value := range object.Object {
 		out.Object[key] = value
 	}
-	out.SetGroupVersionKind(kindReplicaSet.WithVersion("v1"))
+	out.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSet"))
 	return out
 }
 

@@ -107,7 +107,7 @@ func (w *waiting) begin(objects []Object) error {
 		}
 		if !i.known {
 			// Those that only need to be there are: somebody has just made them.
-			if w.goal == GoalCompleted && i.Kind != kindJob.Kind && i.Kind != kindPod.Kind {
+			if w.goal == GoalCompleted && i.Kind != "Job" && i.Kind != kindPod {
 				continue
 			}
 			i.lookAt = w.started

@@ -21,7 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-var ( //nolint:gochecknoglobals // never changed
+var (
 	deployments = appsv1.SchemeGroupVersion.WithResource("deployments")
 	replicaSets = appsv1.SchemeGroupVersion.WithResource("replicasets")
 	pods        = corev1.SchemeGroupVersion.WithResource("pods")
