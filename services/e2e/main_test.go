@@ -28,6 +28,10 @@ func run(m *testing.M) int {
 	}
 	suite = started
 	code := m.Run()
+	if err := suite.survived.write(); err != nil {
+		fmt.Fprintf(os.Stderr, "e2e: write the table of what was survived: %v\n", err)
+		code = 1
+	}
 	if code != 0 {
 		suite.printLogTails(os.Stderr)
 	}

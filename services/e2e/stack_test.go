@@ -28,6 +28,7 @@ type stack struct {
 	client     client.Client
 	chartcache *localstack.Service
 	operator   *localstack.Service
+	survived   survived
 }
 
 // startStack builds the launcher and both services, starts the control plane, and waits until all are ready.
