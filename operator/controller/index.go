@@ -18,6 +18,10 @@ const (
 	indexDeployed = "deployedRelease"
 	// indexOwner finds releases by the hash that stands on the records of their Helm release.
 	indexOwner = "ownerHash"
+	// indexDependency finds releases by what they depend on: "namespace/name" of a HelmRelease.
+	indexDependency = "dependsOn"
+	// indexValues finds releases by the objects that valuesFrom names: valuesKey.
+	indexValues = "valuesFrom"
 )
 
 // byURL is the key of all releases whose chart is named by a URL, and urlKey of those in a namespace. Which repository
@@ -28,6 +32,8 @@ func urlKey(namespace string) string { return "url:" + namespace }
 
 func repositoryKey(namespace, name string) string { return namespace + "/" + name }
 
+func valuesKey(kind, namespace, name string) string { return kind + "/" + namespace + "/" + name }
+
 func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 	for field, extract := range map[string]func(*v1alpha1.HelmRelease) []string{
 		indexSource: sourceKeys,
@@ -36,6 +42,20 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 				return []string{release.Target{Namespace: deployed.Namespace, Name: deployed.Name}.String()}
 			}
 			return nil
+		},
+		indexDependency: func(r *v1alpha1.HelmRelease) []string {
+			var keys []string
+			for _, key := range release.DependenciesOf(r) {
+				keys = append(keys, key.String())
+			}
+			return keys
+		},
+		indexValues: func(r *v1alpha1.HelmRelease) []string {
+			var keys []string
+			for _, ref := range r.Spec.ValuesFrom {
+				keys = append(keys, valuesKey(ref.Kind, r.Namespace, ref.Name))
+			}
+			return keys
 		},
 		indexOwner: func(r *v1alpha1.HelmRelease) []string { return []string{release.OwnerHash(r.Namespace, r.Name)} },
 	} {

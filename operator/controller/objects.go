@@ -3,7 +3,9 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,6 +55,46 @@ func (o objects) Repositories(ctx context.Context, namespace string) ([]v1alpha1
 	list := &v1alpha1.HelmRepositoryList{}
 	err := o.client.List(ctx, list, client.InNamespace(namespace))
 	return list.Items, err
+}
+
+func (o objects) Release(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, bool, error) {
+	release := &v1alpha1.HelmRelease{}
+	err := o.client.Get(ctx, key, release)
+	if apierrors.IsNotFound(err) {
+		return nil, false, nil
+	}
+	return release, err == nil, err
+}
+
+func (o objects) Dependents(ctx context.Context, key types.NamespacedName) ([]v1alpha1.HelmRelease, error) {
+	list := &v1alpha1.HelmReleaseList{}
+	err := o.client.List(ctx, list, client.MatchingFields{indexDependency: key.String()})
+	return list.Items, err
+}
+
+// ValuesObject reads from the API server: only metadata of such objects is cached.
+func (o objects) ValuesObject(ctx context.Context, kind string, key types.NamespacedName) (map[string][]byte, bool, error) {
+	if kind == kindSecret {
+		secret := &corev1.Secret{}
+		found, err := o.read(ctx, key, secret)
+		return secret.Data, found, err
+	}
+	object := &corev1.ConfigMap{}
+	found, err := o.read(ctx, key, object)
+	data := make(map[string][]byte, len(object.Data)+len(object.BinaryData))
+	maps.Copy(data, object.BinaryData)
+	for name, text := range object.Data {
+		data[name] = []byte(text)
+	}
+	return data, found, err
+}
+
+func (o objects) read(ctx context.Context, key types.NamespacedName, object client.Object) (found bool, err error) {
+	err = o.fresh.Get(ctx, key, object)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (o objects) OtherOwner(

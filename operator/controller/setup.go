@@ -148,7 +148,7 @@ func setupReleases(mgr ctrl.Manager, options *Options, events *events, reconcile
 	if err := mgr.Add(runner); err != nil {
 		return fmt.Errorf("add the runner of operations: %w", err)
 	}
-	err = ctrl.NewControllerManagedBy(mgr).
+	err = references{reader: mgr.GetClient(), log: log}.watch(ctrl.NewControllerManagedBy(mgr)).
 		Named(releaseController).
 		For(&v1alpha1.HelmRelease{}, builder.WithPredicates(specOrRequestChanged())).
 		Watches(&v1alpha1.HelmRepository{}, handler.EnqueueRequestsFromMapFunc(watch.releasesOf), builder.WithPredicates(appearedOrGone())).

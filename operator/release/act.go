@@ -30,6 +30,9 @@ func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Durati
 	case Adopt:
 		p.adopt(ctx, f)
 		return 0, true, nil
+	case Abandon:
+		p.abandon(ctx, f)
+		return 0, true, nil
 	case Finish:
 		return 0, false, p.letGo(ctx, d)
 	case Install, Upgrade, Rollback, Uninstall:
@@ -122,6 +125,15 @@ func (p *pass) adopt(ctx context.Context, f *Facts) {
 	}
 }
 
+// abandon forgets what is deployed elsewhere. It stays as it is.
+func (p *pass) abandon(ctx context.Context, f *Facts) {
+	status := &p.draft.Status
+	log.FromContext(ctx).Info("Leaving a Helm release behind", "release", f.Elsewhere.String())
+	p.normal(v1alpha1.ReasonUninstallCompleted, fmt.Sprintf("Left the Helm release %s behind, since spec.release names %s now", f.Elsewhere, f.Target))
+	status.HelmRelease, status.History, status.Operation = nil, nil, nil
+	status.AppliedDigest, status.FailedDigest, status.FailureCount = "", "", 0
+}
+
 // letGo removes the finalizer.
 func (p *pass) letGo(ctx context.Context, d Decision) error {
 	if err := p.save(ctx); err != nil {
@@ -153,6 +165,11 @@ func (p *pass) start(ctx context.Context, f *Facts, d Decision) (time.Duration, 
 				fmt.Sprintf("%s waits until fewer Helm operations run: %s", d.Action, d.Because))
 		}
 		return p.settings.interval, false, p.save(ctx)
+	}
+	if d.Target != nil {
+		elsewhere := *f
+		elsewhere.Target = *d.Target
+		f = &elsewhere
 	}
 	operation := p.announce(f, d)
 	if err := p.save(ctx); err != nil {

@@ -38,6 +38,8 @@ const (
 	Rollback Action = "Rollback"
 	// Uninstall removes the release.
 	Uninstall Action = "Uninstall"
+	// Abandon leaves a release behind that the spec no longer names.
+	Abandon Action = "Abandon"
 	// Finish lets the object go.
 	Finish Action = "Finish"
 )
@@ -52,6 +54,8 @@ type Decision struct {
 	Problem *Problem
 	// Revision to roll back to, or to unlock.
 	Revision int
+	// Target of an Uninstall when it is not that of the facts; nil means that it is.
+	Target *Target
 	// Until is when to look again; zero means at the interval.
 	Until time.Time
 }
@@ -139,6 +143,13 @@ func deleting(f *Facts) (Decision, bool) {
 			return decision, true
 		}
 	}
+	if f.Dependent != "" {
+		return Decision{Action: Block, Because: "another release must be uninstalled first", Until: f.DependentUntil, Problem: &Problem{
+			Reason: v1alpha1.ReasonDependencyNotReady, Temporary: true,
+			Message: fmt.Sprintf("waiting for HelmRelease %s, which depends on this one, to be uninstalled; set deletionPolicy to Orphan "+
+				"to leave the Helm release behind", f.Dependent),
+		}}, true
+	}
 	if decision, wait := waitToUninstall(f); wait {
 		decision.Problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
 		return decision, true
@@ -176,15 +187,26 @@ func blocked(f *Facts) (Decision, bool) {
 	return Decision{}, false
 }
 
-// elsewhere refuses to leave behind, or to remove, what an edited name or namespace no longer names.
+// elsewhere decides about what an edited name or namespace no longer names.
 func elsewhere(f *Facts) (Decision, bool) {
-	if f.Elsewhere == nil {
+	switch {
+	case f.Elsewhere == nil:
 		return Decision{}, false
+	case f.OnChange == v1alpha1.OnChangeOrphan:
+		return Decision{Action: Abandon, Because: "release.onChange is Orphan"}, true
+	case f.OnChange == v1alpha1.OnChangeReinstall:
+		if decision, wait := waitToUninstall(f); wait {
+			return decision, true
+		}
+		return Decision{
+			Action: Uninstall, Target: f.Elsewhere,
+			Because: fmt.Sprintf("release.onChange is Reinstall, and spec.release now names %s", f.Target),
+		}, true
 	}
 	return block(f, &Problem{
 		Reason: v1alpha1.ReasonConfigurationError, Stalled: true,
 		Message: fmt.Sprintf("the release is deployed as %s, but spec.release now names %s: release.onChange is Refuse; "+
-			"change name and namespace back, or uninstall %s first", *f.Elsewhere, f.Target, *f.Elsewhere),
+			"change name and namespace back, set it to Reinstall or Orphan, or uninstall %s first", *f.Elsewhere, f.Target, *f.Elsewhere),
 	}), true
 }
 
@@ -401,6 +423,9 @@ func wait(f *Facts) (Decision, bool) {
 func deploy(f *Facts, action Action, because string) Decision {
 	if f.ChartProblem != nil {
 		return block(f, f.ChartProblem)
+	}
+	if f.DependencyProblem != nil {
+		return block(f, f.DependencyProblem)
 	}
 	return Decision{Action: action, Because: because}
 }

@@ -49,6 +49,12 @@ type Objects interface {
 	Repository(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRepository, bool, error)
 	// Repositories returns those of a namespace.
 	Repositories(ctx context.Context, namespace string) ([]v1alpha1.HelmRepository, error)
+	// Release returns a HelmRelease, and false when there is none of that name.
+	Release(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, bool, error)
+	// Dependents returns the HelmReleases that name one in their dependsOn.
+	Dependents(ctx context.Context, key types.NamespacedName) ([]v1alpha1.HelmRelease, error)
+	// ValuesObject returns the data of a ConfigMap or Secret, and false when it does not exist.
+	ValuesObject(ctx context.Context, kind string, key types.NamespacedName) (data map[string][]byte, found bool, err error)
 	// OtherOwner returns another HelmRelease than self that exists and owns a Helm release: by the hash on its records
 	// (see OwnerHash), or because its status names it.
 	OtherOwner(ctx context.Context, self types.NamespacedName, target Target, hash string) (types.NamespacedName, bool, error)

@@ -115,10 +115,19 @@ type Facts struct {
 	// ChartProblem is why it is not known which chart is meant now. When it is temporary, Desired is what was found earlier.
 	ChartProblem *Problem
 
+	// DependencyProblem says which other releases must be Ready before this one is deployed; nil means none.
+	DependencyProblem *Problem
+	// Dependent is a release that depends on this one and must be uninstalled first, when deleting; empty means none.
+	// DependentUntil is until when that is waited for; zero means until it is gone.
+	Dependent      string
+	DependentUntil time.Time
+
 	// Target is where the release should be, or when deleting where it is.
 	Target Target
 	// Elsewhere is where a release of this object is deployed when that is not Target.
 	Elsewhere *Target
+	// OnChange says what happens to the release that is Elsewhere.
+	OnChange v1alpha1.OnChangePolicy
 	// Newest is the newest record at Target; nil means none.
 	Newest *Record
 	// Adopt allows to take over a foreign release.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -245,6 +246,10 @@ type fakeObjects struct {
 	writes       int
 	repositories []v1alpha1.HelmRepository
 	other        *types.NamespacedName
+	// releases are the other HelmReleases, values the ConfigMaps and Secrets by kind, namespace and name.
+	releases map[types.NamespacedName]*v1alpha1.HelmRelease
+	values   map[string]map[string][]byte
+	broken   error // of reads of values
 }
 
 func (o *fakeObjects) write(release *v1alpha1.HelmRelease, change func(stored *v1alpha1.HelmRelease)) error {
@@ -292,6 +297,29 @@ func (o *fakeObjects) Repository(_ context.Context, key types.NamespacedName) (*
 
 func (o *fakeObjects) Repositories(context.Context, string) ([]v1alpha1.HelmRepository, error) {
 	return o.repositories, nil
+}
+
+func (o *fakeObjects) Release(_ context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, bool, error) {
+	if key == appKey {
+		return o.get(), true, nil
+	}
+	release, found := o.releases[key]
+	return release, found, nil
+}
+
+func (o *fakeObjects) Dependents(_ context.Context, key types.NamespacedName) ([]v1alpha1.HelmRelease, error) {
+	var dependents []v1alpha1.HelmRelease
+	for _, release := range o.releases {
+		if slices.Contains(DependenciesOf(release), key) {
+			dependents = append(dependents, *release)
+		}
+	}
+	return dependents, nil
+}
+
+func (o *fakeObjects) ValuesObject(_ context.Context, kind string, key types.NamespacedName) (map[string][]byte, bool, error) {
+	data, found := o.values[kind+" "+key.String()]
+	return data, found, o.broken
 }
 
 func (o *fakeObjects) OtherOwner(context.Context, types.NamespacedName, Target, string) (types.NamespacedName, bool, error) {

@@ -45,6 +45,9 @@ func (p *pass) observe(ctx context.Context) (*Facts, error) {
 		if deployed, ok := deployedTarget(p.draft); ok {
 			f.Target = deployed
 		}
+		if err := p.observeDependents(ctx, f); err != nil {
+			return f, err
+		}
 		return f, p.observeStorage(ctx, f)
 	}
 	if !f.Suspended {
@@ -62,7 +65,16 @@ func (p *pass) observe(ctx context.Context) (*Facts, error) {
 func (p *pass) observeWishes(ctx context.Context, f *Facts) error {
 	p.takeRequests(f)
 	if f.Problem == nil {
-		f.Problem = p.composeValues()
+		if err := p.observeDependencies(ctx, f); err != nil {
+			return err
+		}
+	}
+	if f.Problem == nil {
+		problem, err := p.composeValues(ctx)
+		if err != nil {
+			return err
+		}
+		f.Problem = problem
 	}
 	if f.Problem == nil {
 		if err := p.observeChart(ctx, f); err != nil {
@@ -83,6 +95,9 @@ func (p *pass) remembered() *Facts {
 		Suspended: spec.Suspend,
 		Adopt:     spec.Release != nil && spec.Release.Adopt == v1alpha1.AdoptAlways,
 		Rollback:  spec.Rollback != nil && spec.Rollback.Enabled,
+	}
+	if spec.Release != nil {
+		f.OnChange = spec.Release.OnChange
 	}
 	f.readStatus(&p.draft.Status)
 	return f

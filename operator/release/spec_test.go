@@ -82,8 +82,6 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		"a namespace that cannot be":       {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Namespace: "a/b"}}, "a/b"},
 		"a duration that overflows":        {v1alpha1.HelmReleaseSpec{Interval: "99999999999h"}, "spec.interval"},
 		"a timeout that overflows":         {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
-		"valuesFrom":                       {v1alpha1.HelmReleaseSpec{ValuesFrom: []v1alpha1.ValuesReference{{}}}, "spec.valuesFrom"},
-		"dependsOn":                        {v1alpha1.HelmReleaseSpec{DependsOn: []v1alpha1.DependencyReference{{}}}, "spec.dependsOn"},
 		"serviceAccountName":               {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
 		"drift detection":                  {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{Mode: v1alpha1.DriftWarn}}, "spec.driftDetection"},
 		"tests":                            {v1alpha1.HelmReleaseSpec{Test: &v1alpha1.TestSpec{Enable: true}}, "spec.test.enable"},
@@ -94,7 +92,6 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		"strict validation on install":     {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.install.fieldValidation"},
 		"strict validation on upgrade":     {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.upgrade.fieldValidation"},
 		"uninstall after a failed install": {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{Remediation: v1alpha1.InstallRemediationUninstall}}, "spec.install.remediation"},
-		"reinstall after a rename":         {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{OnChange: v1alpha1.OnChangeReinstall}}, "spec.release.onChange"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -118,9 +115,9 @@ func TestDefaultsOfFieldsThatAreNotSupportedAreNoProblem(t *testing.T) {
 		Release:        &v1alpha1.ReleaseTarget{OnChange: v1alpha1.OnChangeRefuse},
 		CommonMetadata: &v1alpha1.CommonMetadata{},
 	}))
-	problem := unsupported(&v1alpha1.HelmReleaseSpec{ServiceAccountName: "x", DependsOn: []v1alpha1.DependencyReference{{}}})
+	problem := unsupported(&v1alpha1.HelmReleaseSpec{ServiceAccountName: "x", PostRenderers: []v1alpha1.PostRenderer{{}}})
 	require.NotNil(t, problem)
-	assert.Contains(t, problem.Message, "spec.dependsOn, spec.serviceAccountName", "all of them are named")
+	assert.Contains(t, problem.Message, "spec.serviceAccountName, spec.postRenderers", "all of them are named")
 }
 
 func TestBadInputIsNamedInReadyAndByAnEvent(t *testing.T) {

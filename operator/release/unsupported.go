@@ -16,8 +16,6 @@ type feature struct {
 // because to ignore it would deploy something else than what was asked for. What becomes supported loses its row.
 func unsupportedFeatures() []feature {
 	return []feature{
-		{"valuesFrom", func(s *v1alpha1.HelmReleaseSpec) bool { return len(s.ValuesFrom) > 0 }},
-		{"dependsOn", func(s *v1alpha1.HelmReleaseSpec) bool { return len(s.DependsOn) > 0 }},
 		{"serviceAccountName", func(s *v1alpha1.HelmReleaseSpec) bool { return s.ServiceAccountName != "" }},
 		{"driftDetection", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.DriftDetection != nil && s.DriftDetection.Mode != "" && s.DriftDetection.Mode != v1alpha1.DriftDisabled
@@ -41,9 +39,6 @@ func unsupportedFeatures() []feature {
 		}},
 		{"install.remediation", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.Install != nil && s.Install.Remediation == v1alpha1.InstallRemediationUninstall
-		}},
-		{"release.onChange", func(s *v1alpha1.HelmReleaseSpec) bool {
-			return s.Release != nil && s.Release.OnChange != "" && s.Release.OnChange != v1alpha1.OnChangeRefuse
 		}},
 	}
 }

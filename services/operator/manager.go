@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -42,6 +43,10 @@ func newManager(config *rest.Config, leader leadership, log logr.Logger) (ctrl.M
 		Logger: log,
 		Cache: cache.Options{
 			DefaultTransform: stripObject,
+			// Only that they changed matters.
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Transform: stripMetadata}, &corev1.ConfigMap{}: {Transform: stripMetadata},
+			},
 			// A read of a kind that nobody watches on purpose must not start an informer of, say, all Secrets.
 			ReaderFailOnMissingInformer: true,
 		},
@@ -91,4 +96,16 @@ func stripObject(in any) (any, error) {
 		object.SetAnnotations(annotations)
 	}
 	return in, nil
+}
+
+// stripMetadata takes everything out of the cached metadata of an object but what says which one it is, and in which version.
+func stripMetadata(in any) (any, error) {
+	object, ok := in.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return in, nil
+	}
+	object.ObjectMeta = metav1.ObjectMeta{
+		Namespace: object.Namespace, Name: object.Name, UID: object.UID, ResourceVersion: object.ResourceVersion,
+	}
+	return object, nil
 }

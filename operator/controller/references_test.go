@@ -1,0 +1,142 @@
+package controller
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubewatch "k8s.io/apimachinery/pkg/watch"
+	kube "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+)
+
+// deployedMessage wants a release to be Ready with a message in its ConfigMap.
+func (b *bench) deployedMessage(name, message string) {
+	b.Helper()
+	b.until(name, func(r *v1alpha1.HelmRelease) error {
+		if err := ready(r); err != nil {
+			return err
+		}
+		object := &corev1.ConfigMap{}
+		if err := b.Get(b.ctx, kube.ObjectKey{Namespace: b.namespace, Name: name}, object); err != nil {
+			return err
+		}
+		if object.Data["message"] != message {
+			return fmt.Errorf("the message is %q, want %q", object.Data["message"], message)
+		}
+		return nil
+	})
+}
+
+func TestValuesOfOtherObjectsActAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.charts("1.0.0")
+	b.release("app", func(r *v1alpha1.HelmRelease) {
+		r.Spec.ValuesFrom = []v1alpha1.ValuesReference{
+			{Kind: "ConfigMap", Name: "defaults"},
+			{Kind: "Secret", Name: "greeting", Key: "text", TargetPath: "message", Optional: true},
+		}
+	})
+	b.until("app", notReady(v1alpha1.ReasonValuesError))
+
+	defaults := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: "defaults"}, Data: map[string]string{"values.yaml": "message: from a map\n"},
+	}
+	require.NoError(t, b.Create(b.ctx, defaults))
+	b.deployedMessage("app", "from a map")
+
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: "greeting"}, Data: map[string][]byte{"text": []byte("from a secret")}}
+	require.NoError(t, b.Create(b.ctx, secret))
+	b.deployedMessage("app", "from a secret")
+	b.edit(secret, func() { secret.Data["text"] = []byte("rotated") })
+	b.deployedMessage("app", "rotated")
+	require.NoError(t, b.Delete(b.ctx, secret))
+	b.deployedMessage("app", "from a map")
+}
+
+func TestAChainOfReleasesIsInstalledInOrderAndUninstalledInReverse(t *testing.T) {
+	t.Parallel()
+	const length = 20
+	b := newBench(t)
+	b.charts("1.0.0")
+	name := func(n int) string { return fmt.Sprintf("link-%02d", n) }
+	for n := length - 1; n >= 0; n-- { // the last one first
+		b.release(name(n), func(r *v1alpha1.HelmRelease) {
+			if n > 0 {
+				r.Spec.DependsOn = []v1alpha1.DependencyReference{{Name: name(n - 1)}}
+			}
+		})
+	}
+	for n := range length {
+		b.until(name(n), ready)
+	}
+	created := map[string]string{}
+	maps := &corev1.ConfigMapList{}
+	require.NoError(t, b.List(b.ctx, maps, kube.InNamespace(b.namespace)))
+	for i := range maps.Items {
+		created[maps.Items[i].Name] = maps.Items[i].ResourceVersion
+	}
+	for n := 1; n < length; n++ {
+		assert.Less(t, version(t, created[name(n-1)]), version(t, created[name(n)]), "%s comes after what it depends on", name(n))
+	}
+
+	watcher, err := watchConfigMaps(b)
+	require.NoError(t, err)
+	defer watcher.Stop()
+	require.NoError(t, b.DeleteAllOf(b.ctx, &v1alpha1.HelmRelease{}, kube.InNamespace(b.namespace)))
+	var gone []string
+	for len(gone) < length {
+		event, open := <-watcher.ResultChan()
+		require.True(t, open)
+		object, ok := event.Object.(*corev1.ConfigMap)
+		require.True(t, ok)
+		if event.Type == "DELETED" && strings.HasPrefix(object.Name, "link-") {
+			gone = append(gone, object.Name)
+		}
+	}
+	for n := range length {
+		assert.Equal(t, name(length-1-n), gone[n])
+	}
+}
+
+func version(t *testing.T, resourceVersion string) int {
+	t.Helper()
+	n, err := strconv.Atoi(resourceVersion)
+	require.NoError(t, err)
+	return n
+}
+
+func watchConfigMaps(b *bench) (kubewatch.Interface, error) {
+	watching, err := kube.NewWithWatch(shared.env.Config, kube.Options{Scheme: b.Scheme()})
+	if err != nil {
+		return nil, err
+	}
+	return watching.Watch(b.ctx, &corev1.ConfigMapList{}, kube.InNamespace(b.namespace))
+}
+
+func TestReleasesThatDependOnEachOtherSaySo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.charts("1.0.0")
+	for from, to := range map[string]string{"one": "two", "two": "one"} {
+		b.release(from, func(r *v1alpha1.HelmRelease) { r.Spec.DependsOn = []v1alpha1.DependencyReference{{Name: to}} })
+	}
+	for _, name := range []string{"one", "two"} {
+		b.until(name, func(r *v1alpha1.HelmRelease) error {
+			if err := notReady(v1alpha1.ReasonConfigurationError)(r); err != nil {
+				return err
+			}
+			if !strings.Contains(r.Status.Conditions[0].Message, "wait for each other") {
+				return fmt.Errorf("the message is %q", r.Status.Conditions[0].Message)
+			}
+			return nil
+		})
+	}
+}
