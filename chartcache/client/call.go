@@ -53,20 +53,21 @@ const (
 	askedRetries = 3
 )
 
-// call makes one call with a deadline and to the replica of its affinity, and again when the server asks for patience.
+// call makes one call about a repository, or with the zero Source about none, with a deadline, and again when the server asks
+// for patience.
 func call[Q, A any](
-	ctx context.Context, c *Client, affinity string, timeout time.Duration,
+	ctx context.Context, c *Client, source Source, timeout time.Duration,
 	rpc func(context.Context, Q, ...grpc.CallOption) (A, error), request Q,
 ) (A, error) {
 	ctx, cancel := withTimeout(ctx, timeout)
 	defer cancel()
-	ctx = withAffinity(ctx, affinity)
+	ctx = withAffinity(ctx, c.affinity(source))
 	for retries := 0; ; retries++ {
 		answer, err := rpc(ctx, request)
 		if err == nil {
 			return answer, nil
 		}
-		err = errorOf(err)
+		err = about(errorOf(err), source)
 		wait, asked := askedWait(err)
 		if !asked || retries == askedRetries || !c.backoff.pause(ctx, wait) {
 			var none A
@@ -99,8 +100,11 @@ func (b Backoff) pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// affinityOf is the affinity of calls about a repository. It is a hash because a URL can hold what no header should.
-func affinityOf(s Source) string {
+// affinity is that of calls about a repository, or about none. It is a hash because a URL can hold what no header should.
+func (c *Client) affinity(s Source) string {
+	if s == (Source{}) {
+		return c.home
+	}
 	sum := sha256.Sum256([]byte(s.String()))
 	return hex.EncodeToString(sum[:8])
 }

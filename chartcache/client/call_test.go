@@ -68,6 +68,7 @@ func TestACallWaitsWhenTheServerAsksForALittlePatience(t *testing.T) {
 				var e *Error
 				require.ErrorAs(t, err, &e)
 				assert.Equal(t, test.asks, e.RetryAfter)
+				assert.Equal(t, Named("apps", "charts"), e.Source)
 			}
 		})
 	}
@@ -136,8 +137,8 @@ func TestEveryUnaryCallIsRepeatedWhenItIsLost(t *testing.T) {
 
 func TestTheAffinityNamesNoRepositoryAndReplacesAnEarlierOne(t *testing.T) {
 	secret := ByURL("https://charts.example.com/?token=hunter2")
-	assert.Regexp(t, "^[0-9a-f]{16}$", affinityOf(secret))
-	assert.NotEqual(t, affinityOf(Named("a", "b")), affinityOf(Named("b", "a")))
+	assert.Regexp(t, "^[0-9a-f]{16}$", (&Client{}).affinity(secret))
+	assert.NotEqual(t, (&Client{}).affinity(Named("a", "b")), (&Client{}).affinity(Named("b", "a")))
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "other", "kept")
 	ctx = withAffinity(withAffinity(ctx, "one"), "two")
 	md, _ := metadata.FromOutgoingContext(ctx)

@@ -21,7 +21,7 @@ func (c *Client) ListCharts(ctx context.Context, source Source, options ListChar
 		}
 		for {
 			request.PageSize = nextPageSize(options.Limit, len(list.Charts))
-			page, err := call(ctx, c, affinityOf(source), c.timeouts.List, c.rpc.ListCharts, request)
+			page, err := call(ctx, c, source, c.timeouts.List, c.rpc.ListCharts, request)
 			if err != nil {
 				return ChartList{}, err
 			}
@@ -54,7 +54,7 @@ func (c *Client) ListVersions(ctx context.Context, source Source, chart string, 
 		}
 		for {
 			request.PageSize = nextPageSize(options.Limit, len(list.Versions))
-			page, err := call(ctx, c, affinityOf(source), c.timeouts.List, c.rpc.ListVersions, request)
+			page, err := call(ctx, c, source, c.timeouts.List, c.rpc.ListVersions, request)
 			if err != nil {
 				return VersionList{}, err
 			}
@@ -83,7 +83,7 @@ func (c *Client) Resolve(ctx context.Context, request ChartRequest) (Resolved, e
 	if request.Source.URL == "" {
 		p.Source = &chartcachev1.ResolveVersionRequest_Repository{Repository: refOf(request.Source)}
 	}
-	response, err := call(ctx, c, affinityOf(request.Source), c.timeouts.Resolve, c.rpc.ResolveVersion, p)
+	response, err := call(ctx, c, request.Source, c.timeouts.Resolve, c.rpc.ResolveVersion, p)
 	if err != nil {
 		return Resolved{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -62,6 +63,13 @@ func TestErrorsCarryWhatTheServerSaid(t *testing.T) {
 			err: status.Error(codes.Unavailable, "connection refused"), code: codes.Unavailable, unreachable: true,
 			text: "chartcache is unreachable: connection refused",
 		},
+		"a busy server turned the call away": {
+			err: busy(t), code: codes.ResourceExhausted, retryAfter: time.Second, unreachable: true, text: "chartcache has too many calls in progress",
+		},
+		"a message is too large for gRPC": {
+			err: status.Error(codes.ResourceExhausted, "message larger than max"), code: codes.ResourceExhausted,
+			text: "call chartcache: ResourceExhausted: message larger than max",
+		},
 		"another server answered": {
 			err: status.Error(codes.Unimplemented, "unknown service"), code: codes.Unimplemented, text: "call chartcache: Unimplemented: unknown service",
 		},
@@ -80,16 +88,18 @@ func TestErrorsCarryWhatTheServerSaid(t *testing.T) {
 			assert.Equal(t, test.text, e.Error())
 		})
 	}
-	about, err := status.New(codes.NotFound, "there is no repository a/b").WithDetails(&errdetails.ErrorInfo{
-		Domain: "chartcache", Reason: "REPOSITORY_NOT_FOUND", Metadata: map[string]string{"repository": "a/b"},
-	})
-	require.NoError(t, err)
-	var e *Error
-	require.ErrorAs(t, errorOf(about.Err()), &e)
-	assert.Equal(t, "a/b", e.Repository)
 	assert.NoError(t, errorOf(nil))
 	assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED, ReasonOf(errors.New("other")))
 	assert.False(t, IsUnreachable(nil))
+}
+
+// busy is an error as the server of chartcache makes it when it turns a call away.
+func busy(t *testing.T) error {
+	t.Helper()
+	s, err := status.New(codes.ResourceExhausted, "chartcache has too many calls in progress").
+		WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	require.NoError(t, err)
+	return s.Err()
 }
 
 func TestAServerThatIsAwayIsUnreachable(t *testing.T) {

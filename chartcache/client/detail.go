@@ -62,7 +62,7 @@ func (c *Client) Detail(ctx context.Context, request ChartRequest, parts ...Part
 			p.ReadMask.Paths = append(p.ReadMask.Paths, string(part))
 		}
 	}
-	response, err := call(ctx, c, affinityOf(request.Source), c.timeouts.Resolve, c.rpc.GetChartDetail, p)
+	response, err := call(ctx, c, request.Source, c.timeouts.Resolve, c.rpc.GetChartDetail, p)
 	if err != nil {
 		return Detail{}, err
 	}

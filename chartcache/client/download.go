@@ -33,15 +33,16 @@ type Announcer interface {
 func (c *Client) Download(ctx context.Context, request ChartRequest, w io.Writer) (Downloaded, error) {
 	ctx, cancel := withTimeout(ctx, c.timeouts.Download)
 	defer cancel()
-	ctx = withAffinity(ctx, affinityOf(request.Source))
+	ctx = withAffinity(ctx, c.affinity(request.Source))
 	d := download{client: c, request: request, w: w, sum: sha256.New()}
 	for failures := 1; ; failures++ {
 		err := d.stream(ctx)
 		if err == nil {
-			return d.finish()
+			downloaded, err := d.finish()
+			return downloaded, about(err, request.Source)
 		}
 		if failures > downloadResumptions || !d.again(ctx, err, failures) {
-			return Downloaded{}, err
+			return Downloaded{}, about(err, request.Source)
 		}
 	}
 }

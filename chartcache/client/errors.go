@@ -22,9 +22,8 @@ type Error struct {
 	Reason Reason
 	// Message says what failed, for people. It holds no credentials.
 	Message string
-	// Repository is what the error is about, as the server names it: "namespace/name", or a URL without credentials. Empty
-	// when it does not say.
-	Repository string
+	// Source is the repository that the call was about; zero for calls about none in particular.
+	Source Source
 	// RetryAfter is how long the server asks to wait before the next try; zero when it does not say.
 	RetryAfter time.Duration
 	// Code is the gRPC status code.
@@ -36,6 +35,8 @@ type Error struct {
 // Error returns the message, with what failed in front when no chartcache answered.
 func (e *Error) Error() string {
 	switch {
+	case e.busy():
+		return e.Message
 	case e.Unreachable():
 		return "chartcache is unreachable: " + e.Message
 	case e.Reason == chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED:
@@ -45,13 +46,20 @@ func (e *Error) Error() string {
 	}
 }
 
-// Unreachable reports whether the server could not be reached or did not answer in time, so that nothing is known about
-// the request itself: it makes sense to repeat it. It is false when the caller cancelled.
+// Unreachable reports whether the server could not be reached, did not answer in time, or turned the call away because it is
+// busy, so that nothing is known about the request itself: it makes sense to repeat it. It is false when the caller
+// cancelled.
 func (e *Error) Unreachable() bool {
 	if e.Reason != chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED {
 		return false
 	}
-	return e.Code == codes.Unavailable || e.Code == codes.DeadlineExceeded
+	return e.Code == codes.Unavailable || e.Code == codes.DeadlineExceeded || e.busy()
+}
+
+// busy reports whether the server turned the call away. Without a time to come back, the code has other meanings, such as a
+// message that is too large.
+func (e *Error) busy() bool {
+	return e.Reason == chartcachev1.ErrorReason_ERROR_REASON_UNSPECIFIED && e.Code == codes.ResourceExhausted && e.RetryAfter > 0
 }
 
 // Unwrap returns context.Canceled or context.DeadlineExceeded when the call ended for one of them, else nil or what a
@@ -96,13 +104,21 @@ func errorOf(err error) error {
 		case *errdetails.ErrorInfo:
 			if d.GetDomain() == errorDomain {
 				e.Reason = reasonNamed(d.GetReason())
-				e.Repository = d.GetMetadata()["repository"]
 			}
 		case *errdetails.RetryInfo:
 			e.RetryAfter = d.GetRetryDelay().AsDuration()
 		}
 	}
 	return e
+}
+
+// about notes what a call that failed was about.
+func about(err error, source Source) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.Source = source
+	}
+	return err
 }
 
 // reasonNamed maps the reason of an ErrorInfo. One that this client does not know comes from a newer server: the call

@@ -284,7 +284,7 @@ func TestAReplicaThatTakesADownloadOverSyncsOnceWhereItIsBehind(t *testing.T) {
 			assert.Equal(t, 1, synced)
 			assert.Equal(t, 3, streams)
 			for _, affinity := range affinities {
-				assert.Equal(t, []string{affinityOf(Named("apps", "charts"))}, affinity)
+				assert.Equal(t, []string{client.affinity(Named("apps", "charts"))}, affinity)
 			}
 		})
 	}

@@ -16,7 +16,7 @@ func (c *Client) ListRepositories(ctx context.Context, namespace string) ([]Repo
 		var repositories []Repository
 		request := &chartcachev1.ListRepositoriesRequest{Namespace: namespace, PageSize: pageSize}
 		for {
-			page, err := call(ctx, c, c.home, c.timeouts.State, c.rpc.ListRepositories, request)
+			page, err := call(ctx, c, Source{}, c.timeouts.State, c.rpc.ListRepositories, request)
 			if err != nil {
 				return nil, err
 			}
@@ -37,7 +37,7 @@ func (c *Client) GetRepository(ctx context.Context, source Source) (Repository, 
 	if source.URL == "" {
 		request.Source = &chartcachev1.GetRepositoryRequest_Repository{Repository: refOf(source)}
 	}
-	response, err := call(ctx, c, affinityOf(source), c.timeouts.State, c.rpc.GetRepository, request)
+	response, err := call(ctx, c, source, c.timeouts.State, c.rpc.GetRepository, request)
 	if err != nil {
 		return Repository{}, err
 	}
@@ -51,7 +51,7 @@ func (c *Client) Sync(ctx context.Context, source Source) (SyncResult, error) {
 	if source.URL == "" {
 		request.Source = &chartcachev1.SyncRepositoryRequest_Repository{Repository: refOf(source)}
 	}
-	response, err := call(ctx, c, affinityOf(source), c.timeouts.Sync, c.rpc.SyncRepository, request)
+	response, err := call(ctx, c, source, c.timeouts.Sync, c.rpc.SyncRepository, request)
 	if err != nil {
 		return SyncResult{}, err
 	}

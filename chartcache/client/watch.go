@@ -55,7 +55,7 @@ func (*Down) isEvent()    {}
 // goroutine, in order; while it works, chartcache merges what happens.
 func (c *Client) Watch(ctx context.Context, handle func(Event)) error {
 	// Resume tokens are of one instance, so a watch that broke goes back to its own when that is there.
-	ctx = withAffinity(ctx, c.home)
+	ctx = withAffinity(ctx, c.affinity(Source{}))
 	w := watch{client: c, handle: handle, known: map[Source]bool{}}
 	failures := 0
 	for {

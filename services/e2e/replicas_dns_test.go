@@ -15,7 +15,7 @@ import (
 // returns where. Other names do not exist.
 func serveName(t *testing.T, name string, addresses ...netip.Addr) string {
 	t.Helper()
-	socket, err := net.ListenPacket("udp", "127.0.0.1:0") //nolint:noctx // it lives until the test ends
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
 	require.NoError(t, err)
 	var serving sync.WaitGroup
 	serving.Go(func() {

@@ -63,19 +63,19 @@ func newReplicas(t *testing.T) *replicas {
 func freePort(t *testing.T, addresses []netip.Addr) uint16 {
 	t.Helper()
 	for range 100 {
-		var port uint16
-		free := true
+		var port uint16 // any on the first address, and the same on the others
 		for _, address := range addresses {
-			listener, err := net.Listen("tcp", netip.AddrPortFrom(address, port).String()) //nolint:noctx // closed at once
-			if free = err == nil; !free {
+			listener, err := net.Listen("tcp", netip.AddrPortFrom(address, port).String())
+			if err != nil {
+				port = 0
 				break
 			}
-			defer listener.Close()
 			at, err := netip.ParseAddrPort(listener.Addr().String())
 			require.NoError(t, err)
+			require.NoError(t, listener.Close())
 			port = at.Port()
 		}
-		if free {
+		if port != 0 {
 			return port
 		}
 	}

@@ -88,12 +88,12 @@ func (c *connection) explain(err error) error {
 	switch {
 	case !errors.As(err, &e):
 		return err
+	case e.RetryAfter > 0: // a server that is busy, too
+		return fmt.Errorf("%w (try again in %s)", err, e.RetryAfter.Round(time.Second))
 	case client.IsUnreachable(err) && c.tls.Enabled():
 		return fmt.Errorf("no chartcache answers at %s (give its address by --server): %w", c.server, err)
 	case client.IsUnreachable(err):
 		return fmt.Errorf("no chartcache answers at %s (give its address by --server, and --ca-file when it uses TLS): %w", c.server, err)
-	case e.RetryAfter > 0:
-		return fmt.Errorf("%w (try again in %s)", err, e.RetryAfter.Round(time.Second))
 	default:
 		return err
 	}
