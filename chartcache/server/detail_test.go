@@ -99,3 +99,12 @@ func TestDetailOfWhatIsNoTarballIsAnError(t *testing.T) {
 		assert.NotEqual(t, codes.Internal, status.Code(err), "%v", err)
 	}
 }
+
+// detailError asks for parts of a chart that nobody is asked for.
+func detailError(t *testing.T, fields ...string) (*chartcachev1.GetChartDetailResponse, error) {
+	t.Helper()
+	return start(t, &fakeCatalog{}).client.GetChartDetail(testContext(t), &chartcachev1.GetChartDetailRequest{
+		Source: &chartcachev1.GetChartDetailRequest_Repository{Repository: named("apps", "charts")}, Chart: "web",
+		ReadMask: &fieldmaskpb.FieldMask{Paths: fields},
+	})
+}

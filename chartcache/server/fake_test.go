@@ -25,6 +25,9 @@ import (
 
 // fakeCatalog answers by functions.
 type fakeCatalog struct {
+	// every comes before each answer when it is set; its error is the answer.
+	every func(context.Context) error
+
 	repositories func(namespace string) []catalog.State
 	repository   func(context.Context, catalog.Source) (catalog.State, error)
 	sync         func(context.Context, catalog.Source) (catalog.State, bool, error)
@@ -35,27 +38,50 @@ type fakeCatalog struct {
 	watch        func(token string) Subscription
 }
 
+func (f *fakeCatalog) first(ctx context.Context) error {
+	if f.every == nil {
+		return nil
+	}
+	return f.every(ctx)
+}
+
 func (f *fakeCatalog) Repositories(namespace string) []catalog.State {
+	_ = f.first(context.Background()) // this one cannot fail
 	return f.repositories(namespace)
 }
 
 func (f *fakeCatalog) Repository(ctx context.Context, s catalog.Source) (catalog.State, error) {
+	if err := f.first(ctx); err != nil {
+		return catalog.State{}, err
+	}
 	return f.repository(ctx, s)
 }
 
 func (f *fakeCatalog) Sync(ctx context.Context, s catalog.Source) (catalog.State, bool, error) {
+	if err := f.first(ctx); err != nil {
+		return catalog.State{}, false, err
+	}
 	return f.sync(ctx, s)
 }
 
-func (f *fakeCatalog) Charts(_ context.Context, s catalog.Source, q catalog.ChartQuery) (catalog.ChartList, error) {
+func (f *fakeCatalog) Charts(ctx context.Context, s catalog.Source, q catalog.ChartQuery) (catalog.ChartList, error) {
+	if err := f.first(ctx); err != nil {
+		return catalog.ChartList{}, err
+	}
 	return f.charts(s, q)
 }
 
-func (f *fakeCatalog) Versions(_ context.Context, s catalog.Source, q catalog.VersionQuery) (catalog.VersionList, error) {
+func (f *fakeCatalog) Versions(ctx context.Context, s catalog.Source, q catalog.VersionQuery) (catalog.VersionList, error) {
+	if err := f.first(ctx); err != nil {
+		return catalog.VersionList{}, err
+	}
 	return f.versions(s, q)
 }
 
-func (f *fakeCatalog) Resolve(_ context.Context, s catalog.Source, q catalog.ResolveQuery) (catalog.Resolved, error) {
+func (f *fakeCatalog) Resolve(ctx context.Context, s catalog.Source, q catalog.ResolveQuery) (catalog.Resolved, error) {
+	if err := f.first(ctx); err != nil {
+		return catalog.Resolved{}, err
+	}
 	return f.resolve(s, q)
 }
 
@@ -63,7 +89,17 @@ func (f *fakeCatalog) Fetch(_ context.Context, s catalog.Source, r catalog.Resol
 	return f.fetch(s, r)
 }
 
-func (f *fakeCatalog) Watch(_ context.Context, token string) Subscription { return f.watch(token) }
+func (f *fakeCatalog) Watch(_ context.Context, token string) Subscription {
+	if f.every != nil {
+		return next(f.every)
+	}
+	return f.watch(token)
+}
+
+// next is a subscription that only fails.
+type next func(context.Context) error
+
+func (n next) Next(ctx context.Context) (catalog.Event, error) { return catalog.Event{}, n(ctx) }
 
 // events is a subscription that gives events and then an error, or waits for its context when there is none.
 type events struct {
