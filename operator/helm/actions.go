@@ -184,6 +184,9 @@ func (c *Client) Uninstall(ctx context.Context, o UninstallOptions) (bool, error
 		return true, op.error(err, 0)
 	}
 	// Helm only logs that it could not write.
+	if err := op.refused(); err != nil {
+		return true, op.error(err, 0)
+	}
 	if err := op.records.writeError(); err != nil {
 		return true, newError(StageStorage, err, "%s", op.mask.text(describe(err)))
 	}

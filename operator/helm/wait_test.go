@@ -3,6 +3,7 @@ package helm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -18,10 +19,51 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/ketches/helm-operator/operator/fence"
 )
+
+func TestALeaseThatIsLostAtTheEndOfAnUninstallIsTold(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		t.Run(fmt.Sprintf("history kept: %t", keep), func(t *testing.T) {
+			var lost atomic.Bool
+			f := newFixtureWith(t, func(config *Config) {
+				config.Fence = func() error {
+					if lost.Load() {
+						return fence.ErrLost
+					}
+					return nil
+				}
+			})
+			chart := tarball(t, "held", "1.0.0", chartFiles{"templates/config.yaml": `apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: held
+  finalizers: [example.com/hold]
+`})
+			f.install("web", "1", chart, nil)
+			waits := make(chan struct{})
+			done := make(chan error, 1)
+			go func() {
+				_, err := f.helm.Uninstall(t.Context(), UninstallOptions{
+					Target: f.target("web", "2"), Timeout: time.Minute, KeepHistory: keep,
+					Callbacks: Callbacks{Idle: func() { lost.Store(true); close(waits) }},
+				})
+				done <- err
+			}()
+			<-waits
+			_, err := f.kube.CoreV1().ConfigMaps(f.namespace).Patch(t.Context(), "held", types.MergePatchType,
+				[]byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+			require.NoError(t, err)
+			err = <-done
+			assert.True(t, wantError(t, err).Interrupted())
+			require.ErrorIs(t, err, fence.ErrLost)
+			assert.Equal(t, StatusUninstalling, f.last("web").Status)
+		})
+	}
+}
 
 // lines are the connections of a client to the API server: they tell its watches, and break them.
 type lines struct {

@@ -43,8 +43,8 @@ type Options struct {
 	What string
 	// Reports gets texts about what is missing; may be nil.
 	Reports *Reports
-	// Idle is called when the objects do not have already what is wanted, before the wait begins, and Busy when it is over;
-	// both may be nil.
+	// Idle is called when a first look did not show the objects at the goal, and Busy when the wait is over then; both may be
+	// nil.
 	Idle, Busy func()
 }
 
@@ -72,15 +72,8 @@ func (h *Hub) wait(ctx context.Context, objects []Object, goal Goal, options Opt
 	if err := w.begin(objects); err != nil || len(w.items) == 0 {
 		return err
 	}
-	if options.Idle != nil {
-		options.Idle()
-	}
-	if options.Busy != nil {
-		defer options.Busy()
-	}
 	bounded, cancel := context.WithTimeoutCause(ctx, options.Timeout, ErrTimeout)
 	defer cancel()
-	defer w.end()
 	return w.run(ctx, bounded)
 }
 
@@ -143,8 +136,15 @@ func (w *waiting) run(ctx, bounded context.Context) error {
 		}
 		if !joined {
 			joined = true
+			if w.options.Idle != nil {
+				w.options.Idle()
+			}
+			if w.options.Busy != nil {
+				defer w.options.Busy()
+			}
 			w.join()
-			continue // news may be there already
+			defer w.end() // before Busy, which may block
+			continue      // news may be there already
 		}
 		timer.Reset(time.Until(w.wakeAt()))
 		select {

@@ -312,7 +312,8 @@ func TestObjectsAreGone(t *testing.T) {
 	}
 	t.Run("at once", func(t *testing.T) {
 		inBubble(t, func(b *bed) {
-			require.NoError(t, <-b.waitFor(b.t.Context(), goalGone, Options{}, of("a"), of("b")))
+			idle := Options{Idle: func() { assert.Fail(b.t, "there was nothing to wait for") }}
+			require.NoError(t, <-b.waitFor(b.t.Context(), goalGone, idle, of("a"), of("b")))
 			assert.Equal(t, 2, b.total())
 		})
 	})
