@@ -131,7 +131,11 @@ test-e2e: $(KUBE) ## Run both services on the local control plane, end to end.
 
 .PHONY: bench-chartcache
 bench-chartcache: $(KUBE) ## Measure chartcache beside what it replaces and print a table; REAL=folder adds real indexes. See docs/benchmarks.md.
-	@go run ./services/bench $(if $(REAL),-real '$(REAL)') $(BENCH_FLAGS)
+	@go run ./services/bench -only '^(index|real|repositories|stack)$$' $(if $(REAL),-real '$(REAL)') $(BENCH_FLAGS)
+
+.PHONY: bench-grpc
+bench-grpc: ## Measure gRPC calls of chartcache beside a server that only echoes, and print a table. See docs/benchmarks.md.
+	@go run ./services/bench -only '^grpc$$' $(BENCH_FLAGS)
 
 .PHONY: build-tests
 build-tests: ## Compile all tests, so that running them takes no longer than they do.

@@ -16,6 +16,7 @@ import (
 	"github.com/ketches/helm-operator/chartcache/client"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 	"github.com/ketches/helm-operator/services/bench/fixture"
+	"github.com/ketches/helm-operator/services/bench/measured"
 	"github.com/ketches/helm-operator/services/internal/localstack"
 )
 
@@ -87,6 +88,9 @@ func (b *bench) besideEcho(ctx context.Context, cache *localstack.Service, echo 
 		what: fmt.Sprintf("DownloadChart of %s", megabytes(sizes.chart)), ours: downloadCall(asking, sizes.chart),
 		echo: echo.stream(int(sizes.chart), messageBytes), sizes: "256 KiB a message",
 	}
+	for _, p := range []*pair{&resolve, &list, &download} {
+		p.cachePID, p.echoPID = cache.PID(), echo.process.Process.Pid
+	}
 	rate, err := b.calls(ctx, resolve, 0.5)
 	if err != nil {
 		return err
@@ -104,6 +108,8 @@ func (b *bench) besideEcho(ctx context.Context, cache *localstack.Service, echo 
 type pair struct {
 	what, sizes string
 	ours, echo  call
+	// cachePID and echoPID are the processes of the servers.
+	cachePID, echoPID int
 }
 
 // inTurns measures both several times, in turns, so that what disturbs the machine for a while disturbs both. The first time
@@ -111,20 +117,54 @@ type pair struct {
 func (b *bench) inTurns(p pair, measure func(call) (load, error)) (ours, echo []load, err error) {
 	b.say("%s", p.what)
 	for number := range b.runs + 1 {
-		one, err := measure(p.echo)
+		one, err := withCPU(p.echoPID, func() (load, error) { return measure(p.echo) })
 		if err != nil {
 			return nil, nil, fmt.Errorf("echo: %w", err)
 		}
-		two, err := measure(p.ours)
+		two, err := withCPU(p.cachePID, func() (load, error) { return measure(p.ours) })
 		if err != nil {
 			return nil, nil, fmt.Errorf("chartcache: %w", err)
 		}
 		if number > 0 {
 			echo, ours = append(echo, one), append(ours, two)
-			b.say("  echo %.0f/s, p99 %s; chartcache %.0f/s, p99 %s", one.perSecond(), one.percentile(0.99), two.perSecond(), two.percentile(0.99))
+			b.say("  echo %.0f/s, CPU %s each, p99 %s; chartcache %.0f/s, CPU %s each, p99 %s",
+				one.perSecond(), microseconds(time.Duration(one.cpuEach())), one.percentile(0.99),
+				two.perSecond(), microseconds(time.Duration(two.cpuEach())), two.percentile(0.99))
 		}
 	}
 	return ours, echo, nil
+}
+
+// withCPU adds the processor time of this process and of a server.
+func withCPU(server int, measure func() (load, error)) (load, error) {
+	spent := func() (time.Duration, error) {
+		theirs, err := measured.ReadProcess(server)
+		if err != nil {
+			return 0, err
+		}
+		own, err := measured.ReadProcess(os.Getpid())
+		return theirs.CPU + own.CPU, err
+	}
+	before, err := spent()
+	if err != nil {
+		return load{}, err
+	}
+	l, err := measure()
+	if err != nil {
+		return load{}, err
+	}
+	after, err := spent()
+	l.cpu = after - before
+	return l, err
+}
+
+// withCPUEach is a figure with the processor time of one call.
+func withCPUEach(figure string, loads []load) string {
+	return fmt.Sprintf("%s (CPU %s each)", figure, microseconds(time.Duration(medianOf(loads, load.cpuEach))))
+}
+
+func microseconds(d time.Duration) string {
+	return fmt.Sprintf("%.0f µs", float64(d)/float64(time.Microsecond))
 }
 
 // calls compares calls per second in a closed loop, and returns ours.
@@ -135,7 +175,7 @@ func (b *bench) calls(ctx context.Context, p pair, wanted float64) (rate float64
 	}
 	rate, base := medianOf(ours, load.perSecond), medianOf(echo, load.perSecond)
 	b.table.atLeast(fmt.Sprintf("%s (%s), closed loop of %d: calls per second", p.what, p.sizes, b.workers),
-		fmt.Sprintf("%.0f", base), fmt.Sprintf("%.0f", rate), rate/base, wanted)
+		withCPUEach(fmt.Sprintf("%.0f", base), echo), withCPUEach(fmt.Sprintf("%.0f", rate), ours), rate/base, wanted)
 	return rate, nil
 }
 
@@ -161,7 +201,7 @@ func (b *bench) throughput(ctx context.Context, p pair, wanted float64) error {
 	}
 	rate, base := medianOf(ours, load.bytesPerSecond), medianOf(echo, load.bytesPerSecond)
 	b.table.atLeast(fmt.Sprintf("%s (%s), closed loop of %d, sha256 verified by both sides", p.what, p.sizes, streams),
-		fmt.Sprintf("%.0f MB/s", base/megabyte), fmt.Sprintf("%.0f MB/s", rate/megabyte), rate/base, wanted)
+		withCPUEach(fmt.Sprintf("%.0f MB/s", base/megabyte), echo), withCPUEach(fmt.Sprintf("%.0f MB/s", rate/megabyte), ours), rate/base, wanted)
 	return nil
 }
 

@@ -15,12 +15,17 @@ type call func(ctx context.Context, worker, turn int) (bytes int64, err error)
 type load struct {
 	calls, bytes int64
 	took         time.Duration
+	// cpu is the processor time of both sides.
+	cpu time.Duration
 	// latencies of all calls, sorted.
 	latencies []time.Duration
 }
 
 // perSecond is the number of calls per second.
 func (l load) perSecond() float64 { return float64(l.calls) / l.took.Seconds() }
+
+// cpuEach is the processor time of both sides for one call. On a machine that others use too, it says more than rates do.
+func (l load) cpuEach() float64 { return float64(l.cpu) / float64(max(l.calls, 1)) }
 
 // bytesPerSecond counts what came back.
 func (l load) bytesPerSecond() float64 { return float64(l.bytes) / l.took.Seconds() }
