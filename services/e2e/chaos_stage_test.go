@@ -23,7 +23,7 @@ import (
 // stageChart is a chart on which much can be cut off: hooks before and after, a workload that is waited for, and an object
 // that each message has for itself.
 func stageChart() chart {
-	hook := func(name, when string, outcome string) string {
+	hook := func(name, when, outcome string) string {
 		return `apiVersion: batch/v1
 kind: Job
 metadata:
@@ -145,6 +145,8 @@ type subject struct {
 	kept map[string]types.UID
 	// newer reports that the message was changed on the way; disturbed that the act may fail more often than by itself.
 	newer, disturbed bool
+	// plain reports that the stage is not rolled back when an upgrade fails.
+	plain bool
 }
 
 // onStage deploys what the acts need and waits for it.
@@ -152,7 +154,9 @@ func (s *story) onStage(subjects ...*subject) {
 	s.Helper()
 	for _, subject := range subjects {
 		if subject.onStage {
-			s.apply(s.stageRelease(subject.name, first))
+			release := s.stageRelease(subject.name, first)
+			release.Spec.Rollback.Enabled = !subject.plain
+			s.apply(release)
 		}
 	}
 	for _, subject := range subjects {
@@ -192,7 +196,7 @@ func (s *story) ended(u *subject) error {
 		return err
 	case u.finally() == "":
 		return errors.New("the HelmRelease is still there")
-	case u.name != "" && u.failures > 0 && !u.newer:
+	case u.failures > 0 && !u.newer:
 		return notReady(v1alpha1.ReasonRolledBack)(release)
 	}
 	return ready(release)
@@ -284,4 +288,17 @@ func (s *story) checkHistory(u *subject) {
 		}
 	}
 	assert.Empty(s, wrong, "history of %s: %s", u.name, strings.TrimSpace(output))
+}
+
+// deployedAgain returns nil when a stage has gone back to its first message.
+func (s *story) deployedAgain(u *subject) error {
+	configMap := &corev1.ConfigMap{}
+	if err := s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: u.name}, configMap); err != nil {
+		return err
+	}
+	if release := s.get(u.name).Status.HelmRelease; configMap.Data["message"] != first || release == nil || release.Revision < 3 ||
+		release.Status != "deployed" {
+		return fmt.Errorf("%s is at %+v with message %s", u.name, release, configMap.Data["message"])
+	}
+	return nil
 }

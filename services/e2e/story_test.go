@@ -233,3 +233,11 @@ func (s *story) gone(object client.Object) {
 		return apierrors.IsNotFound(s.Get(s.ctx, client.ObjectKeyFromObject(object), object))
 	}, patience, 50*time.Millisecond, "%T %s is still there", object, object.GetName())
 }
+
+// get returns a HelmRelease as it is.
+func (s *story) get(name string) *v1alpha1.HelmRelease {
+	s.Helper()
+	release := &v1alpha1.HelmRelease{}
+	require.NoError(s, s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, release))
+	return release
+}

@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/ketches/helm-operator/services/internal/faultproxy"
+	"github.com/ketches/helm-operator/services/internal/localstack"
+)
+
+func TestSurvivesAnAPIServerThatMisbehaves(t *testing.T) {
+	s := newStory(t)
+	s.repository("charts", newChartRepository(t, stageChart()).URL)
+	s.withoutSharedOperator()
+	door := s.door(s.sharedServer())
+	s.keepUp(s.operatorBehind("operator-misserved", door.URL(), door.Authority()))
+
+	for i, fault := range []struct {
+		name  string
+		share float64 // of the requests that it meets
+		reads bool    // meets reads, too
+		faultproxy.Fault
+	}{
+		{"429 with Retry-After", 0.5, true, faultproxy.Fault{Status: http.StatusTooManyRequests, RetryAfter: 1}},
+		{"429", 0.3, true, faultproxy.Fault{Status: http.StatusTooManyRequests}},
+		{"500", 0.3, true, faultproxy.Fault{Status: http.StatusInternalServerError}},
+		{"503 always", 1, true, faultproxy.Fault{Status: http.StatusServiceUnavailable}},
+		{"504 after silence", 0.2, false, faultproxy.Fault{Silent: true}},
+		{"lost answers", 0.3, false, faultproxy.Fault{Lost: true}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			c := newChaos(t, 1)
+			sub := *s
+			sub.T, sub.ctx = t, t.Context()
+			for k := range max(1, c.points/10) {
+				sub.misserved(c, door, fmt.Sprintf("API server: %s", fault.name), 10*i+k, fault.share, fault.reads, fault.Fault)
+			}
+		})
+	}
+}
+
+// misserved does every act while the API server misbehaves, until that was often enough, or for a few seconds.
+func (s *story) misserved(c chaos, door *faultproxy.Proxy, name string, i int, share float64, reads bool, fault faultproxy.Fault) {
+	s.Helper()
+	const faults, atMost = 40, 4 * time.Second
+	r := newRound(i, name)
+	for _, u := range r.subjects {
+		// An upgrade that the API server makes fail may be rolled back; without that, it is tried again.
+		u.disturbed, u.plain = true, u.act.name == "upgrade"
+	}
+	s.onStage(r.subjects...)
+	var mu sync.Mutex // guards c
+	var met atomic.Int32
+	enough := make(chan struct{})
+	door.Obey(func(request *http.Request) faultproxy.Fault {
+		mu.Lock()
+		hit := c.Float64() < share
+		mu.Unlock()
+		if !hit || spared(request) || (!reads && !faultproxy.Mutates(request)) {
+			return faultproxy.Fault{}
+		}
+		if met.Add(1) == faults {
+			close(enough)
+		}
+		return fault
+	})
+	defer door.Obey(nil)
+	for _, u := range r.subjects {
+		u.begin(s, u.name)
+	}
+	select {
+	case <-enough:
+	case <-time.After(atMost):
+	}
+	assert.Positive(s, met.Load(), "nothing was disturbed")
+	door.Obey(nil)
+	for _, u := range r.subjects {
+		s.settle(u)
+		suite.survived.count(name, u.act.name, true, !s.Failed())
+	}
+}
+
+// spared reports that a request is for the lease, without which the operator ends as it should, or is a watch, which would
+// not notice.
+func spared(request *http.Request) bool {
+	return strings.Contains(request.URL.Path, "/leases") || request.URL.Query().Get("watch") != ""
+}
+
+func TestSurvivesAnAPIServerThatIsKilled(t *testing.T) {
+	c := newChaos(t, 1)
+	s := newStory(t)
+	s.repository("charts", newChartRepository(t, stageChart()).URL)
+	s.withoutSharedOperator()
+	server, url, err := suite.APIServer("kube-apiserver-2")
+	require.NoError(t, err)
+	require.NoError(t, server.Start(t.Context()))
+	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
+	s.keepUp(s.operatorBehind("operator-unserved", url, s.sharedAuthority()))
+
+	points := max(1, c.points/5)
+	calm := newRound(0, "calm")
+	all := slices.Clone(calm.subjects)
+	fractions := make([][]float64, len(calm.subjects))
+	for i := range fractions {
+		fractions[i] = c.spread(points)
+	}
+	var rounds []*round
+	for point := range points {
+		r := newRound(1+point, "")
+		for i, u := range r.subjects {
+			u.disturbed, u.plain = true, u.act.name == "upgrade"
+			r.fractions = append(r.fractions, fractions[i][point])
+		}
+		rounds = append(rounds, r)
+		all = append(all, r.subjects...)
+	}
+	s.onStage(all...)
+	usual := s.measure(calm.subjects)
+	for _, r := range rounds {
+		s.at(t, r.subjects, r.fractions, usual)
+		require.NoError(t, server.Kill())
+		atWork := s.atWork(r.subjects)
+		require.NoError(t, server.Start(t.Context()))
+		for k, u := range r.subjects {
+			s.settle(u)
+			suite.survived.count("API server: kill -9", u.act.name, atWork[k], !t.Failed())
+		}
+	}
+}
+
+// withoutSharedOperator ends the operator of all stories for the time of this one.
+func (s *story) withoutSharedOperator() {
+	s.Helper()
+	require.NoError(s, suite.operator.Terminate(gracePeriod))
+	s.Cleanup(func() { assert.NoError(s, suite.operator.Start(context.Background())) })
+}
+
+// sharedServer and sharedAuthority are the address of the stack's API server and its certificate authority.
+func (s *story) sharedServer() string { return suite.config.Host }
+
+func (s *story) sharedAuthority() []byte { return suite.config.CAData }
+
+// door puts a proxy before an API server of the stack.
+func (s *story) door(server string) *faultproxy.Proxy {
+	s.Helper()
+	proxy, err := faultproxy.Start(server, s.sharedAuthority())
+	require.NoError(s, err)
+	s.Cleanup(proxy.Close)
+	return proxy
+}
+
+// operatorBehind describes an operator that works as the shipped ServiceAccount and knows another way to the API server.
+func (s *story) operatorBehind(name, server string, authority []byte) *localstack.Service {
+	s.Helper()
+	config, err := clientcmd.LoadFromFile(suite.Info.Accounts["helm-operator"])
+	require.NoError(s, err)
+	for _, cluster := range config.Clusters {
+		cluster.Server, cluster.CertificateAuthorityData, cluster.CertificateAuthority = server, authority, ""
+	}
+	file := filepath.Join(s.TempDir(), name+".kubeconfig")
+	require.NoError(s, clientcmd.WriteToFile(*config, file))
+	operator, err := suite.Operator(name, suite.chartcache.GRPC, "--kubeconfig", file)
+	require.NoError(s, err)
+	return operator
+}
+
+// keepUp starts an operator, and starts it again whenever it ends, as a kubelet does, until the test ends.
+func (s *story) keepUp(operator *localstack.Service) {
+	s.Helper()
+	require.NoError(s, operator.Start(s.ctx))
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if operator.AwaitEnd(100*time.Millisecond) == nil {
+				assert.NoError(s, operator.Launch())
+			}
+		}
+	}()
+	s.Cleanup(func() {
+		stop()
+		<-done
+		assert.NoError(s, operator.Terminate(gracePeriod))
+		if s.Failed() {
+			s.Logf("--- last lines of %s ---\n%s", operator.Name, operator.LogTail(4000))
+		}
+	})
+}
