@@ -5,6 +5,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -26,10 +27,12 @@ const (
 type references struct {
 	reader client.Reader
 	log    logr.Logger
+	// expects reports whether a resource version of a release record is no news to a HelmRelease.
+	expects func(key types.NamespacedName, resourceVersion string) bool
 }
 
-// watch makes a controller of HelmReleases look at those that name an object which changes: values, and other releases. Of
-// ConfigMaps and Secrets, metadata is watched only.
+// watch makes a controller of HelmReleases look at those that name an object which changes: values, other releases, and the records
+// of their Helm releases, which somebody else may write. Of ConfigMaps and Secrets, metadata is watched only.
 func (r references) watch(b *builder.Builder) *builder.Builder {
 	return b.
 		WatchesMetadata(&corev1.ConfigMap{}, r.valuesHandler(kindConfigMap), builder.WithPredicates(contentChanged())).
@@ -40,7 +43,11 @@ func (r references) watch(b *builder.Builder) *builder.Builder {
 // valuesHandler finds the releases that take values from an object.
 func (r references) valuesHandler(kind string) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
-		return r.find(ctx, indexValues, valuesKey(kind, object.GetNamespace(), object.GetName()))
+		requests := r.find(ctx, indexValues, valuesKey(kind, object.GetNamespace(), object.GetName()))
+		if kind == kindSecret {
+			requests = append(requests, r.ownersOf(ctx, object)...)
+		}
+		return requests
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	"github.com/ketches/helm-operator/operator/helm"
 )
 
 // deployedMessage wants a release to be Ready with a message in its ConfigMap.
@@ -59,6 +60,24 @@ func TestValuesOfOtherObjectsActAtOnce(t *testing.T) {
 	b.deployedMessage("app", "rotated")
 	require.NoError(t, b.Delete(b.ctx, secret))
 	b.deployedMessage("app", "from a map")
+}
+
+func TestWhatSomebodyElseDoesToAReleaseIsSeenAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.charts("1.0.0")
+	b.release("app", values("message: wanted"))
+	b.until("app", atRevision(1))
+
+	other, err := helm.New(helm.Config{REST: shared.env.Config})
+	require.NoError(t, err)
+	_, err = other.Upgrade(b.ctx, helm.UpgradeOptions{
+		Target:      helm.Target{Namespace: b.namespace, Name: "app"},
+		ChartSource: helm.ChartSource{Chart: webChart(t, "1.0.0"), Values: map[string]any{"message": "by hand"}},
+	})
+	require.NoError(t, err)
+	b.until("app", atRevision(3)) // the interval is ten minutes
+	assert.Equal(t, "wanted", b.message(b.namespace, "app"))
 }
 
 func TestAChainOfReleasesIsInstalledInOrderAndUninstalledInReverse(t *testing.T) {

@@ -97,6 +97,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return fmt.Errorf("index HelmReleases: %w", err)
 	}
+	if err := addRecordIndex(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index the records of Helm releases: %w", err)
+	}
 	events, err := newEvents(mgr)
 	if err != nil {
 		return fmt.Errorf("set up events: %w", err)
@@ -139,7 +142,7 @@ func setupReleases(mgr ctrl.Manager, options *Options, events *events, reconcile
 	engine, err := release.New(release.Config{
 		Helm: options.Helm, Charts: options.ChartCache, Runner: runner, Metrics: metrics,
 		Objects: objects{client: mgr.GetClient(), fresh: mgr.GetAPIReader()}, Events: events.recorder(releaseController),
-		MinRevision: watch.revision, DenyCrossNamespace: options.DenyCrossNamespaceRepositories,
+		MinRevision: watch.revision, NewestRecord: records{cache: mgr.GetCache(), log: log}.newest, DenyCrossNamespace: options.DenyCrossNamespaceRepositories,
 		Now: options.Now, NewOperationID: options.NewOperationID,
 	})
 	if err != nil {
@@ -148,7 +151,7 @@ func setupReleases(mgr ctrl.Manager, options *Options, events *events, reconcile
 	if err := mgr.Add(runner); err != nil {
 		return fmt.Errorf("add the runner of operations: %w", err)
 	}
-	err = references{reader: mgr.GetClient(), log: log}.watch(ctrl.NewControllerManagedBy(mgr)).
+	err = references{reader: mgr.GetClient(), log: log, expects: engine.Expects}.watch(ctrl.NewControllerManagedBy(mgr)).
 		Named(releaseController).
 		For(&v1alpha1.HelmRelease{}, builder.WithPredicates(specOrRequestChanged())).
 		Watches(&v1alpha1.HelmRepository{}, handler.EnqueueRequestsFromMapFunc(watch.releasesOf), builder.WithPredicates(appearedOrGone())).

@@ -102,6 +102,7 @@ func (p *pass) unlock(ctx context.Context, f *Facts, d Decision) error {
 		}
 	}
 	log.FromContext(ctx).Info("Unlocking a pending revision", "release", f.Target.String(), "revision", d.Revision, "because", d.Because)
+	p.seen.drop(p.key)
 	err := p.cfg.Helm.MarkInterrupted(ctx, f.Target.Namespace, f.Target.Name, d.Revision, d.Because)
 	if errors.Is(err, helm.ErrConflict) || errors.Is(err, helm.ErrNotFound) {
 		return nil

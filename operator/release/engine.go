@@ -80,6 +80,9 @@ type Config struct {
 	Metrics *Metrics
 	// MinRevision returns the newest revision of a repository that was seen; may be nil.
 	MinRevision func(client.Source) client.Revision
+	// NewestRecord returns the resource version of the newest record of a Helm release as a watch knows it, and false when it knows
+	// of none. It may be late. Without it, storage is read at each look.
+	NewestRecord func(Target) (resourceVersion string, known bool)
 	// DenyCrossNamespace refuses charts of HelmRepositories of other namespaces.
 	DenyCrossNamespace bool
 	// Now is the clock; time.Now by default.
@@ -90,7 +93,10 @@ type Config struct {
 
 // Engine keeps releases as their HelmReleases describe them. It is safe for concurrent use, but there may be only one
 // call for one object at a time.
-type Engine struct{ cfg Config }
+type Engine struct {
+	cfg  Config
+	seen *seenRecords
+}
 
 // New returns an engine.
 func New(cfg Config) (*Engine, error) {
@@ -106,7 +112,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.MinRevision == nil {
 		cfg.MinRevision = func(client.Source) client.Revision { return client.Revision{} }
 	}
-	return &Engine{cfg: cfg}, nil
+	return &Engine{cfg: cfg, seen: newSeenRecords()}, nil
 }
 
 // conflictPause is how long a worker waits for its cache to catch up after a conflict. Mostly the event comes first.
@@ -163,6 +169,7 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 // Forget drops what is kept of an object that is gone.
 func (e *Engine) Forget(key types.NamespacedName) {
 	e.cfg.Runner.Gone(key)
+	e.seen.drop(key)
 	e.cfg.Metrics.forget(key)
 }
 

@@ -61,12 +61,15 @@ type fakeHelm struct {
 	rolled    helm.RollbackOptions
 	removed   helm.UninstallOptions
 	lastError error
+	reads     int // of the newest record
+	versioned bool
 	now       func() time.Time
 }
 
 func (h *fakeHelm) Last(_ context.Context, namespace, name string) (helm.Release, bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.reads++
 	records := h.records[Target{namespace, name}]
 	if h.lastError != nil || len(records) == 0 {
 		return helm.Release{}, false, h.lastError
@@ -92,9 +95,22 @@ func (h *fakeHelm) MarkInterrupted(_ context.Context, namespace, name string, re
 		if r.Revision == revision && r.Status.Pending() {
 			h.records[Target{namespace, name}][i].Status = helm.StatusFailed
 			h.records[Target{namespace, name}][i].Description = "interrupted: " + cause
+			h.versions()
 		}
 	}
 	return nil
+}
+
+// versions gives all records the resource versions that belong to them. The caller holds the lock.
+func (h *fakeHelm) versions() {
+	if !h.versioned {
+		return
+	}
+	for _, records := range h.records {
+		for i := range records {
+			records[i].ResourceVersion = versionOf(&records[i])
+		}
+	}
 }
 
 // action runs one action that writes a new record.
@@ -114,6 +130,7 @@ func (h *fakeHelm) action(ctx context.Context, call string, target helm.Target, 
 	record.Status = pending
 	if !next.unwritten {
 		h.records[key] = append(h.records[key], record)
+		h.versions()
 	}
 	h.mu.Unlock()
 	if h.began != nil {
@@ -135,6 +152,7 @@ func (h *fakeHelm) action(ctx context.Context, call string, target helm.Target, 
 	if next.err != nil {
 		record.Status = helm.StatusFailed
 		written[len(written)-1] = record
+		h.versions()
 		return record, &helm.Error{Stage: helm.StageWait, Revision: record.Revision, Message: next.err.Error(), Err: next.err}
 	}
 	for i := range written {
@@ -144,7 +162,8 @@ func (h *fakeHelm) action(ctx context.Context, call string, target helm.Target, 
 	}
 	record.Status = helm.StatusDeployed
 	written[len(written)-1] = record
-	return record, nil
+	h.versions()
+	return written[len(written)-1], nil
 }
 
 func chartOf(tarball []byte) (name, version string) {

@@ -284,12 +284,13 @@ func newerThan(candidate, current string) string {
 
 // observeStorage reads what Helm's storage says.
 func (p *pass) observeStorage(ctx context.Context, f *Facts) error {
-	newest, found, err := p.cfg.Helm.Last(ctx, f.Target.Namespace, f.Target.Name)
+	last, found, err := p.newest(ctx, f.Target)
 	if err != nil {
-		return fmt.Errorf("read the records of the Helm release %s: %w", f.Target, err)
+		return err
 	}
+	newest := last.release
 	if found {
-		if f.Newest, err = p.recordOf(ctx, f.Target, &newest); err != nil {
+		if f.Newest, err = p.recordOf(ctx, f.Target, &last); err != nil {
 			return err
 		}
 	}
@@ -309,7 +310,8 @@ func (p *pass) observeStorage(ctx context.Context, f *Facts) error {
 }
 
 // recordOf returns what matters of a record.
-func (p *pass) recordOf(ctx context.Context, target Target, release *helm.Release) (*Record, error) {
+func (p *pass) recordOf(ctx context.Context, target Target, last *seenRecord) (*Record, error) {
+	release := &last.release
 	record := &Record{
 		Revision: release.Revision, Status: string(release.Status), Updated: release.LastDeployed,
 		Operation: release.Labels[v1alpha1.OperationLabel], Description: release.Description,
@@ -328,7 +330,7 @@ func (p *pass) recordOf(ctx context.Context, target Target, release *helm.Releas
 		}
 	}
 	record.Equal = release.ChartName == path.Base(p.draft.Spec.Chart.Name) &&
-		release.ChartVersion == p.chart.version.Version && p.values.equal(release)
+		release.ChartVersion == p.chart.version.Version && p.values.digest != "" && p.values.digest == last.values
 	return record, nil
 }
 
@@ -359,7 +361,8 @@ func (p *pass) observeElsewhere(ctx context.Context, f *Facts) error {
 	if !found {
 		return nil
 	}
-	record, err := p.recordOf(ctx, deployed, &release)
+	last := seen(deployed, &release)
+	record, err := p.recordOf(ctx, deployed, &last)
 	if err != nil {
 		return err
 	}

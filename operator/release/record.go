@@ -28,6 +28,11 @@ func (p *pass) takeOutcome() {
 		return
 	}
 	p.outcome = &outcome
+	if outcome.Record != nil && outcome.Record.ResourceVersion != "" {
+		p.seen.put(p.key, seen(Target{Namespace: outcome.Record.Namespace, Name: outcome.Record.Name}, outcome.Record))
+	} else {
+		p.seen.drop(p.key)
+	}
 	if last := p.draft.Status.Operation; last != nil && last.ID == outcome.Operation.ID && last.Phase != v1alpha1.OperationRunning {
 		return // recorded already
 	}

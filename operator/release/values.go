@@ -7,7 +7,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
-	"github.com/ketches/helm-operator/operator/helm"
 	"github.com/ketches/helm-operator/operator/values"
 )
 
@@ -15,11 +14,6 @@ import (
 type composedValues struct {
 	values map[string]any
 	digest string
-}
-
-// equal reports whether a revision was deployed with these values.
-func (v composedValues) equal(release *helm.Release) bool {
-	return v.digest != "" && v.digest == values.Digest(release.Values)
 }
 
 // composeValues reads the values of the spec and of the objects that it names, and says what is wrong with them. Errors are those

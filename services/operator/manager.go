@@ -19,6 +19,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	"github.com/ketches/helm-operator/operator/controller"
 )
 
 const (
@@ -98,14 +99,21 @@ func stripObject(in any) (any, error) {
 	return in, nil
 }
 
-// stripMetadata takes everything out of the cached metadata of an object but what says which one it is, and in which version.
+// stripMetadata takes everything out of the cached metadata of an object but what says which one it is, in which version, and of
+// which Helm release it is a record.
 func stripMetadata(in any) (any, error) {
 	object, ok := in.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return in, nil
 	}
+	labels := map[string]string{}
+	for _, name := range controller.RecordLabels() {
+		if value, ok := object.Labels[name]; ok {
+			labels[name] = value
+		}
+	}
 	object.ObjectMeta = metav1.ObjectMeta{
-		Namespace: object.Namespace, Name: object.Name, UID: object.UID, ResourceVersion: object.ResourceVersion,
+		Namespace: object.Namespace, Name: object.Name, UID: object.UID, ResourceVersion: object.ResourceVersion, Labels: labels,
 	}
 	return object, nil
 }
