@@ -137,6 +137,10 @@ bench-chartcache: $(KUBE) ## Measure chartcache beside what it replaces and prin
 bench-grpc: ## Measure gRPC calls of chartcache beside a server that only echoes, and print a table. See docs/benchmarks.md.
 	@go run ./services/bench -only '^grpc$$' $(BENCH_FLAGS)
 
+.PHONY: bench-releases
+bench-releases: $(KUBE) ## Measure a fleet of N releases (default 100) on the local control plane and print a table. See docs/benchmarks.md.
+	@go run ./services/bench -only releases $(if $(N),-releases '$(N)') $(BENCH_FLAGS)
+
 .PHONY: build-tests
 build-tests: ## Compile all tests, so that running them takes no longer than they do.
 	cd deploy/local && GOWORK=off $(GO_TEST_RACE) -c -o /dev/null ./...
