@@ -34,7 +34,7 @@ func (l *lists) get(key listKey) *chartList {
 		return nil
 	}
 	l.order.MoveToFront(e)
-	return e.Value.(*chartList) //nolint:forcetypeassert // order holds nothing else
+	return listIn(e)
 }
 
 // put keeps a list, and returns the one that others use when it was kept meanwhile.
@@ -43,7 +43,7 @@ func (l *lists) put(key listKey, versions *index.List) *chartList {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.byKey[key]; ok {
-		return e.Value.(*chartList) //nolint:forcetypeassert // order holds nothing else
+		return listIn(e)
 	}
 	if c.costs() > l.max {
 		return c // it would push out all others
@@ -52,11 +52,18 @@ func (l *lists) put(key listKey, versions *index.List) *chartList {
 	l.bytes += c.costs()
 	for l.bytes > l.max {
 		oldest := l.order.Back()
-		gone := l.order.Remove(oldest).(*chartList) //nolint:forcetypeassert // order holds nothing else
+		gone := listIn(oldest)
+		l.order.Remove(oldest)
 		delete(l.byKey, gone.key)
 		l.bytes -= gone.costs()
 	}
 	return c
+}
+
+// listIn is the list in an element of lists.order.
+func listIn(e *list.Element) *chartList {
+	kept, _ := e.Value.(*chartList)
+	return kept
 }
 
 // chartList is the versions of a chart, and what was found in them.

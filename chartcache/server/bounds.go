@@ -34,7 +34,7 @@ const (
 	// handshakeTime bounds how long a connection may take until it is ready for calls; gRPC's default is two minutes.
 	handshakeTime = 20 * time.Second
 	// writeBufferBytes is how much a connection gathers before it writes to the network: a few system calls for each chunk
-	// of a download instead of sixteen. Connections share the buffers, so that idle ones have none.
+	// of a download instead of sixteen. gRPC lets connections share the buffers, so that idle ones have none.
 	writeBufferBytes = 128 << 10
 
 	// DefaultConnectionAge is how old a connection gets, give or take a tenth, before its client has to connect anew: it
@@ -54,7 +54,6 @@ func (cfg Config) bounds() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.ConnectionTimeout(handshakeTime),
 		grpc.WriteBufferSize(writeBufferBytes),
-		grpc.SharedWriteBuffer(true),
 		// Clients ping idle watches every 30 s; fewer than 10 s apart would be abuse.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{

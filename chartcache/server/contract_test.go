@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,12 +29,12 @@ import (
 // fails every test of this file.
 func reasonsOf() map[string][]string {
 	source := []string{"INVALID_ARGUMENT", "REPOSITORY_NOT_FOUND"}
-	read := append(source, "REPOSITORY_NOT_SYNCED")
+	read := slices.Concat(source, []string{"REPOSITORY_NOT_SYNCED"})
 	sync := []string{
 		"CONFIGURATION_INVALID", "CREDENTIALS_UNAVAILABLE", "UPSTREAM_UNREACHABLE", "UPSTREAM_UNAUTHORIZED", "UPSTREAM_NOT_FOUND",
 		"UPSTREAM_RATE_LIMITED", "UPSTREAM_FAILED", "TOO_LARGE", "INTERNAL",
 	}
-	versions := append(read, "CONSTRAINT_INVALID", "CHART_NOT_FOUND")
+	versions := slices.Concat(read, []string{"CONSTRAINT_INVALID", "CHART_NOT_FOUND"})
 	fetch := append(append(versions, "VERSION_NOT_FOUND", "DIGEST_MISMATCH", "CHART_INVALID"), sync...)
 	return map[string][]string{
 		"ListRepositories":  {"INVALID_ARGUMENT"},
