@@ -383,10 +383,21 @@ func unsure(f *Facts) (Decision, bool) {
 	return deploy(f, Upgrade, fmt.Sprintf("revision %d was not deployed by this HelmRelease", f.Newest.Revision)), true
 }
 
+// neverDeployed reports that all there is of the release is a first install that failed, which is to be removed.
+func (f *Facts) neverDeployed() bool {
+	return f.Reinstall && f.Newest.is(statusFailed) && f.Newest.Revision == 1 && f.Applied == "" && f.Newest.Owner == Ours
+}
+
 // failedBefore waits before the same thing is tried again.
 func failedBefore(f *Facts) (Decision, bool) {
 	if decision, wait := wait(f); wait {
 		return decision, true
+	}
+	if f.neverDeployed() {
+		if decision, wait := waitToUninstall(f); wait {
+			return decision, true
+		}
+		return Decision{Action: Uninstall, Because: "install.remediation is Uninstall, and the first install failed"}, true
 	}
 	if f.failedSame() {
 		return deploy(f, Upgrade, fmt.Sprintf("try %d after a failure", f.Failures+1)), true

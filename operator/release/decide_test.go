@@ -49,6 +49,15 @@ func failure(reason, message string, ago time.Duration) *v1alpha1.ReleaseFailure
 
 func absentRelease(f *Facts) { f.Newest, f.Applied, f.AppliedRevision, f.Last = nil, "", 0, nil }
 
+func failedInstall(f *Facts) {
+	failedUpgrade(2 * time.Minute)(f)
+	f.Applied, f.AppliedRevision = "", 0
+	f.Newest = &Record{Revision: 1, Status: "failed", Operation: "op1"}
+	f.Last = operation(v1alpha1.OperationInstall, v1alpha1.OperationFailed, "op1", 1, "B")
+}
+
+func reinstall(f *Facts) { f.Reinstall = true }
+
 func rollback(to int) func(*Facts) {
 	return func(f *Facts) { f.Rollback, f.RollbackTo = true, to }
 }
@@ -123,6 +132,13 @@ func TestDecide(t *testing.T) {
 		"nothing is rolled back that did not fail":                {facts: deployed(rollback(3), func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Block, reason: v1alpha1.ReasonChartNotFound},
 		"what was rolled back stays while the chart is gone":      {facts: deployed(rolledBackTo3, func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Block, reason: v1alpha1.ReasonChartNotFound},
 		"a release of others is not rolled back, whatever failed": {facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) { f.Desired, f.ChartProblem, f.Newest.Owner = "", chartGone, Foreign }), action: Block, reason: v1alpha1.ReasonChartNotFound},
+
+		// a first install that failed
+		"a failed first install is upgraded":               {facts: deployed(failedInstall), action: Upgrade},
+		"a failed first install is removed if so wished":   {facts: deployed(failedInstall, reinstall), action: Uninstall},
+		"it is removed when the next try is due":           {facts: deployed(failedInstall, reinstall, func(f *Facts) { f.LastFailure = failure(v1alpha1.ReasonInstallFailed, "it broke", time.Second) }), action: BackOff, reason: v1alpha1.ReasonInstallFailed},
+		"it is removed when something else is wanted, too": {facts: deployed(failedInstall, reinstall, func(f *Facts) { f.Desired = "C" }), action: Uninstall},
+		"what was deployed once is never removed":          {facts: deployed(failedUpgrade(2*time.Minute), reinstall), action: Upgrade},
 
 		// absent
 		"what is absent is installed":                {facts: deployed(absentRelease), action: Install},

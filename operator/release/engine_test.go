@@ -369,3 +369,22 @@ func TestProgressStandsBehindWhatFailedBefore(t *testing.T) {
 	assert.Contains(t, message, "; waiting for Deployment web: 1 of 3 available")
 	b.runner.Interrupt(appKey, ErrSuperseded)
 }
+
+func TestAFailedFirstInstallIsRemovedBeforeTheNextTryWhereWished(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(r *v1alpha1.HelmRelease) {
+		limit := int32(3)
+		r.Spec.Install = &v1alpha1.InstallSpec{Remediation: v1alpha1.InstallRemediationUninstall}
+		r.Spec.Retry = &v1alpha1.RetrySpec{Limit: &limit}
+	})
+	b.helm.results = []result{{err: errUnready}, {}, {err: errUnready}, {}, {err: errUnready}}
+	for range 4 {
+		b.settle()
+		b.now = b.now.Add(time.Hour)
+	}
+	assert.Equal(t, []string{"install", "uninstall shop/app", "install", "uninstall shop/app", "install"}, b.helm.done(),
+		"the tries are counted over the removals")
+	assert.EqualValues(t, 3, b.objects.get().Status.FailureCount)
+	assert.Equal(t, metav1.ConditionTrue, b.condition(v1alpha1.ConditionStalled).Status)
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonInstallFailed)
+}

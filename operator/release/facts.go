@@ -157,6 +157,8 @@ type Facts struct {
 	// Running is the operation that runs in this process; nil means none.
 	Running *v1alpha1.ReleaseOperation
 
+	// Reinstall reports that a failed first install is removed before the next try.
+	Reinstall bool
 	// Rollback reports that a failed upgrade is rolled back.
 	Rollback bool
 	// RollbackTo is the revision to roll back to; 0 means that there is none.

@@ -95,6 +95,7 @@ func (p *pass) remembered() *Facts {
 		Suspended: spec.Suspend,
 		Adopt:     spec.Release != nil && spec.Release.Adopt == v1alpha1.AdoptAlways,
 		Rollback:  spec.Rollback != nil && spec.Rollback.Enabled,
+		Reinstall: spec.Install != nil && spec.Install.Remediation == v1alpha1.InstallRemediationUninstall,
 	}
 	if spec.Release != nil {
 		f.OnChange = spec.Release.OnChange

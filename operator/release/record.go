@@ -69,7 +69,11 @@ func (p *pass) completed(o *Outcome) {
 	took := o.Finished.Sub(operation.StartedAt.Time).Round(time.Second)
 	switch operation.Type {
 	case v1alpha1.OperationUninstall:
-		status.AppliedDigest, status.FailedDigest, status.FailureCount, status.History = "", "", 0, nil
+		// What never was deployed is removed before the next try, which is still one after a failure.
+		if p.draft.DeletionTimestamp != nil || status.AppliedDigest != "" {
+			status.FailedDigest, status.FailureCount = "", 0
+		}
+		status.AppliedDigest, status.History = "", nil
 		operation.Message = fmt.Sprintf("Uninstalled in %s", took)
 		p.normal(v1alpha1.ReasonUninstallCompleted, operation.Message)
 	case v1alpha1.OperationRollback:

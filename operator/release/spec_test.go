@@ -77,21 +77,20 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		spec    v1alpha1.HelmReleaseSpec
 		mention string
 	}{
-		"a name that is too long":          {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: strings.Repeat("n", 54)}}, "53"},
-		"a name that Helm refuses":         {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: "My_App"}}, "My_App"},
-		"a namespace that cannot be":       {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Namespace: "a/b"}}, "a/b"},
-		"a duration that overflows":        {v1alpha1.HelmReleaseSpec{Interval: "99999999999h"}, "spec.interval"},
-		"a timeout that overflows":         {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
-		"serviceAccountName":               {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
-		"drift detection":                  {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{Mode: v1alpha1.DriftWarn}}, "spec.driftDetection"},
-		"tests":                            {v1alpha1.HelmReleaseSpec{Test: &v1alpha1.TestSpec{Enable: true}}, "spec.test.enable"},
-		"a policy for CRDs on install":     {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip}}, "spec.crds.install"},
-		"a policy for CRDs on upgrade":     {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Upgrade: v1alpha1.CRDsCreate}}, "spec.crds.upgrade"},
-		"post-renderers":                   {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},
-		"common metadata":                  {v1alpha1.HelmReleaseSpec{CommonMetadata: &v1alpha1.CommonMetadata{Labels: map[string]string{"a": "b"}}}, "spec.commonMetadata"},
-		"strict validation on install":     {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.install.fieldValidation"},
-		"strict validation on upgrade":     {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.upgrade.fieldValidation"},
-		"uninstall after a failed install": {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{Remediation: v1alpha1.InstallRemediationUninstall}}, "spec.install.remediation"},
+		"a name that is too long":      {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: strings.Repeat("n", 54)}}, "53"},
+		"a name that Helm refuses":     {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: "My_App"}}, "My_App"},
+		"a namespace that cannot be":   {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Namespace: "a/b"}}, "a/b"},
+		"a duration that overflows":    {v1alpha1.HelmReleaseSpec{Interval: "99999999999h"}, "spec.interval"},
+		"a timeout that overflows":     {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
+		"serviceAccountName":           {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
+		"drift detection":              {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{Mode: v1alpha1.DriftWarn}}, "spec.driftDetection"},
+		"tests":                        {v1alpha1.HelmReleaseSpec{Test: &v1alpha1.TestSpec{Enable: true}}, "spec.test.enable"},
+		"a policy for CRDs on install": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip}}, "spec.crds.install"},
+		"a policy for CRDs on upgrade": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Upgrade: v1alpha1.CRDsCreate}}, "spec.crds.upgrade"},
+		"post-renderers":               {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},
+		"common metadata":              {v1alpha1.HelmReleaseSpec{CommonMetadata: &v1alpha1.CommonMetadata{Labels: map[string]string{"a": "b"}}}, "spec.commonMetadata"},
+		"strict validation on install": {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.install.fieldValidation"},
+		"strict validation on upgrade": {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.upgrade.fieldValidation"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

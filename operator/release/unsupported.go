@@ -37,9 +37,6 @@ func unsupportedFeatures() []feature {
 		{"upgrade.fieldValidation", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.Upgrade != nil && s.Upgrade.FieldValidation == v1alpha1.FieldValidationStrict
 		}},
-		{"install.remediation", func(s *v1alpha1.HelmReleaseSpec) bool {
-			return s.Install != nil && s.Install.Remediation == v1alpha1.InstallRemediationUninstall
-		}},
 	}
 }
 
