@@ -119,32 +119,23 @@ func (w *waiting) run(ctx, bounded context.Context) error {
 	if w.options.Reports != nil {
 		w.options.Reports.begin(w.started)
 	}
+	if over, err := w.round(ctx, bounded); over {
+		return err
+	}
+	if w.options.Idle != nil {
+		w.options.Idle()
+	}
+	if w.options.Busy != nil {
+		defer w.options.Busy()
+	}
+	w.join()
+	defer w.end() // before Busy, which may block
 	timer := time.NewTimer(never)
 	defer timer.Stop()
-	joined := false
 	for {
-		err := w.step(bounded)
-		if err == nil && w.done() {
-			return nil
-		}
-		// What requests say when they were cut off means nothing.
-		if bounded.Err() != nil {
-			return w.over(ctx)
-		}
-		if err != nil {
+		// Joining may have brought news already.
+		if over, err := w.round(ctx, bounded); over {
 			return err
-		}
-		if !joined {
-			joined = true
-			if w.options.Idle != nil {
-				w.options.Idle()
-			}
-			if w.options.Busy != nil {
-				defer w.options.Busy()
-			}
-			w.join()
-			defer w.end() // before Busy, which may block
-			continue      // news may be there already
 		}
 		timer.Reset(time.Until(w.wakeAt()))
 		select {
@@ -152,6 +143,20 @@ func (w *waiting) run(ctx, bounded context.Context) error {
 		case <-w.inbox.signal:
 		case <-timer.C:
 		}
+	}
+}
+
+// round makes one step, and reports whether the wait is over by it.
+func (w *waiting) round(ctx, bounded context.Context) (over bool, err error) {
+	err = w.step(bounded)
+	switch {
+	case err == nil && w.done():
+		return true, nil
+	case bounded.Err() != nil:
+		// What requests say when they were cut off means nothing.
+		return true, w.over(ctx)
+	default:
+		return err != nil, err
 	}
 }
 
