@@ -35,7 +35,7 @@ type leadership struct {
 }
 
 // newLeadership prepares the leader election. It makes no request.
-func newLeadership(config *rest.Config, opts *options) (leadership, error) {
+func newLeadership(config *rest.Config, opts *options, watched scope) (leadership, error) {
 	if !opts.leaderElect {
 		return leadership{}, nil
 	}
@@ -61,7 +61,7 @@ func newLeadership(config *rest.Config, opts *options) (leadership, error) {
 	if err != nil {
 		return leadership{}, fmt.Errorf("elect a leader: make the client: %w", err)
 	}
-	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, namespace, leaderElectionID, client.CoreV1(), client.CoordinationV1(),
+	lock, err := resourcelock.New(resourcelock.LeasesResourceLock, namespace, watched.leaseName(), client.CoreV1(), client.CoordinationV1(),
 		resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())})
 	if err != nil {
 		return leadership{}, fmt.Errorf("elect a leader: %w", err)

@@ -10,11 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/ketches/helm-operator/operator/fence"
 )
+
+var everything = scope{selector: labels.Everything()}
 
 // askedServer counts requests by method and answers each with an empty object.
 func askedServer(t *testing.T) (config *rest.Config, asked map[string]int) {
@@ -31,7 +34,7 @@ func askedServer(t *testing.T) (config *rest.Config, asked map[string]int) {
 
 func TestWhoDoesNotLeadReadsAndDoesNotWrite(t *testing.T) {
 	config, asked := askedServer(t)
-	leader, err := newLeadership(config, &options{leaderElect: true, leaderElectNamespace: "ketches"})
+	leader, err := newLeadership(config, &options{leaderElect: true, leaderElectNamespace: "ketches"}, everything)
 	require.NoError(t, err)
 	client, err := kubernetes.NewForConfig(leader.fenced(config))
 	require.NoError(t, err)
@@ -54,7 +57,7 @@ func TestWhoDoesNotLeadReadsAndDoesNotWrite(t *testing.T) {
 
 func TestWhoNeedsNotLeadMayAlwaysWrite(t *testing.T) {
 	config, asked := askedServer(t)
-	leader, err := newLeadership(config, &options{})
+	leader, err := newLeadership(config, &options{}, everything)
 	require.NoError(t, err)
 	assert.Nil(t, leader.lock)
 	assert.Nil(t, leader.check())
@@ -65,6 +68,25 @@ func TestWhoNeedsNotLeadMayAlwaysWrite(t *testing.T) {
 }
 
 func TestALeaderElectionOutsideAClusterNeedsANamespace(t *testing.T) {
-	_, err := newLeadership(&rest.Config{}, &options{leaderElect: true})
+	_, err := newLeadership(&rest.Config{}, &options{leaderElect: true}, everything)
 	require.ErrorContains(t, err, "--leader-election-namespace")
+}
+
+func TestOperatorsOfDifferentScopesHaveDifferentLeases(t *testing.T) {
+	names := map[string]string{}
+	for name, opts := range map[string]*options{
+		"everything":     {},
+		"two namespaces": {watchNamespaces: []string{"a", "b"}},
+		"one namespace":  {watchNamespaces: []string{"a"}},
+		"a shard":        {watchSelector: "shard=1"},
+	} {
+		watched, err := opts.scope()
+		require.NoError(t, err)
+		assert.NotContains(t, names, watched.leaseName())
+		names[watched.leaseName()] = name
+	}
+	assert.Equal(t, "everything", names[leaderElectionID], "the name of the original's")
+	same, err := (&options{watchNamespaces: []string{"b", "a", "b"}}).scope()
+	require.NoError(t, err)
+	assert.Equal(t, "two namespaces", names[same.leaseName()])
 }

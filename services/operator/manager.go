@@ -33,7 +33,7 @@ const (
 )
 
 // newManager prepares controller-runtime's manager. Probes and metrics are served by this process and not by it.
-func newManager(config *rest.Config, leader leadership, log logr.Logger) (ctrl.Manager, error) {
+func newManager(config *rest.Config, leader leadership, watched scope, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
@@ -47,7 +47,9 @@ func newManager(config *rest.Config, leader leadership, log logr.Logger) (ctrl.M
 			// Only that they changed matters.
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Secret{}: {Transform: stripMetadata}, &corev1.ConfigMap{}: {Transform: stripMetadata},
+				&v1alpha1.HelmRelease{}: {Label: watched.selector},
 			},
+			DefaultNamespaces: watched.cached(),
 			// A read of a kind that nobody watches on purpose must not start an informer of, say, all Secrets.
 			ReaderFailOnMissingInformer: true,
 		},
@@ -68,6 +70,18 @@ func newManager(config *rest.Config, leader leadership, log logr.Logger) (ctrl.M
 		return nil, fmt.Errorf("prepare the controllers: %w", err)
 	}
 	return manager, nil
+}
+
+// cached are the namespaces that are cached; nil for all.
+func (s scope) cached() map[string]cache.Config {
+	if len(s.namespaces) == 0 {
+		return nil
+	}
+	namespaces := make(map[string]cache.Config, len(s.namespaces))
+	for _, namespace := range s.namespaces {
+		namespaces[namespace] = cache.Config{}
+	}
+	return namespaces
 }
 
 // watchOwnKinds makes the informers of our kinds start with the cache and not with the controllers, so that a standby

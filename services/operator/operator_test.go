@@ -42,7 +42,7 @@ func TestHelpNamesEveryFlagWithItsVariable(t *testing.T) {
 	require.NoError(t, err)
 	for _, flag := range []string{
 		"chartcache-address", "chartcache-ca-file", "chartcache-tls-cert-file", "chartcache-tls-key-file", "chartcache-server-name", "kubeconfig", "metrics-bind-address", "health-probe-bind-address", "leader-elect",
-		"leader-election-namespace", "concurrent-reconciles", "concurrent-operations", "max-operations", "deny-cross-namespace-repositories",
+		"leader-election-namespace", "watch-namespaces", "watch-label-selector", "concurrent-reconciles", "concurrent-operations", "max-operations", "deny-cross-namespace-repositories",
 		"log-format", "log-level",
 	} {
 		assert.Contains(t, output, "--"+flag)
@@ -59,6 +59,9 @@ func TestWrongOptionsAreRefused(t *testing.T) {
 		"all of them at once": {
 			nil, []string{"--chartcache-address=", "--chartcache-tls-key-file=key", "--concurrent-reconciles=0", "--concurrent-operations=-1"},
 			[]string{"--chartcache-address must not be empty", "--chartcache-tls-cert-file and --chartcache-tls-key-file need each other", "--concurrent-reconciles must be", "--concurrent-operations must be"},
+		},
+		"a scope": {
+			nil, []string{"--watch-namespaces=a,B_", "--watch-label-selector=a in"}, []string{`--watch-namespaces: "B_"`, "--watch-label-selector"},
 		},
 		"by environment": {
 			map[string]string{"OPERATOR_CONCURRENT_OPERATIONS": "many"}, nil, []string{"OPERATOR_CONCURRENT_OPERATIONS"},

@@ -1,10 +1,16 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/ketches/helm-operator/services/internal/logging"
 	"github.com/ketches/helm-operator/services/internal/tlsfiles"
@@ -21,6 +27,9 @@ type options struct {
 
 	leaderElect          bool
 	leaderElectNamespace string
+
+	watchNamespaces []string
+	watchSelector   string
 
 	concurrentReconciles           int
 	concurrentOperations           int
@@ -44,6 +53,9 @@ func (o *options) addFlags(set *pflag.FlagSet) {
 	set.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding a Lease, so that of several replicas one works and the others stand by. Without it, there must be one replica only.")
 	set.StringVar(&o.leaderElectNamespace, "leader-election-namespace", "", "Namespace of the Lease. Without it, the namespace of the Pod; needed outside a cluster.")
 
+	set.StringSliceVar(&o.watchNamespaces, "watch-namespaces", nil, "Namespaces whose HelmReleases and HelmRepositories are reconciled, separated by commas. Without it, all. Objects of other namespaces do not exist for this operator.")
+	set.StringVar(&o.watchSelector, "watch-label-selector", "", "Label selector of the HelmReleases that are reconciled, such as team=a,shard!=2. Without it, all. Operators with different selectors, or different namespaces, work side by side: each has a Lease of its own.")
+
 	set.IntVar(&o.concurrentReconciles, "concurrent-reconciles", 8, "Number of objects of each kind that are reconciled at the same time. One of them may wait for chartcache, which may wait for an upstream.")
 	set.IntVar(&o.concurrentOperations, "concurrent-operations", 8, "Number of Helm operations that render and apply at the same time. Those that wait for readiness do not count.")
 	set.IntVar(&o.maxOperations, "max-operations", 1000, "Number of Helm operations that are under way at the same time, those that wait for readiness included.")
@@ -61,6 +73,14 @@ func (o *options) check() error {
 	if err := o.chartcacheTLS.Check(); err != nil {
 		wrong = append(wrong, err)
 	}
+	if _, err := labels.Parse(o.watchSelector); err != nil {
+		wrong = append(wrong, fmt.Errorf("--watch-label-selector: %w", err))
+	}
+	for _, namespace := range o.watchNamespaces {
+		if len(validation.IsDNS1123Label(namespace)) > 0 {
+			wrong = append(wrong, fmt.Errorf("--watch-namespaces: %q is not a valid name of a namespace", namespace))
+		}
+	}
 	for _, positive := range []struct {
 		flag  string
 		value int
@@ -74,4 +94,30 @@ func (o *options) check() error {
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+// scope says what this operator looks at.
+type scope struct {
+	namespaces []string
+	selector   labels.Selector
+}
+
+// scope returns what the flags, which were checked, say.
+func (o *options) scope() (scope, error) {
+	selector, err := labels.Parse(o.watchSelector)
+	if err != nil {
+		return scope{}, fmt.Errorf("--watch-label-selector: %w", err)
+	}
+	namespaces := slices.Clone(o.watchNamespaces)
+	slices.Sort(namespaces)
+	return scope{namespaces: slices.Compact(namespaces), selector: selector}, nil
+}
+
+// leaseName returns the name of the Lease of the operators of a scope. Those of other scopes work beside them.
+func (s scope) leaseName() string {
+	if len(s.namespaces) == 0 && s.selector.Empty() {
+		return leaderElectionID
+	}
+	sum := sha256.Sum256([]byte(strings.Join(s.namespaces, ",") + "/" + s.selector.String()))
+	return leaderElectionID + "-" + hex.EncodeToString(sum[:5])
 }

@@ -31,11 +31,15 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 	if err := registry.Register(build.Collector("helm_operator")); err != nil {
 		return err
 	}
-	leader, err := newLeadership(config, opts)
+	watched, err := opts.scope()
 	if err != nil {
 		return err
 	}
-	manager, err := newManager(config, leader, logging.Logr(log))
+	leader, err := newLeadership(config, opts, watched)
+	if err != nil {
+		return err
+	}
+	manager, err := newManager(config, leader, watched, logging.Logr(log))
 	if err != nil {
 		return err
 	}
