@@ -218,6 +218,40 @@ func TestFailedUpgradeSaysWhyAndIsCleanedUp(t *testing.T) {
 	assert.NotNil(t, f.data("web-config"), "the rollback brings back what the upgrade deleted")
 }
 
+func TestRollbackLeavesAloneWhatTheFailedUpgradeHadNotDeletedYet(t *testing.T) {
+	f := newFixture(t)
+	files := chartFiles{"templates/job.yaml": `apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ .Release.Name }}-work-{{ .Release.Revision }}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: work, image: "example.invalid/work:1"}]
+`}
+	_, err := f.helm.Install(t.Context(), InstallOptions{
+		Target: f.target("web", "1"), ChartSource: ChartSource{Chart: tarball(t, "simple", "1.0.0", files)},
+	})
+	require.NoError(t, err)
+	job, err := f.kube.BatchV1().Jobs(f.namespace).Get(t.Context(), "web-work-1", metav1.GetOptions{})
+	require.NoError(t, err)
+
+	files["templates/config.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web-config}\ndata: {not a key: x}\n"
+	_, err = f.helm.Upgrade(t.Context(), UpgradeOptions{
+		Target: f.target("web", "2"), ChartSource: ChartSource{Chart: tarball(t, "simple", "2.0.0", files)},
+	})
+	require.Equal(t, StageApply, wantError(t, err).Stage)
+
+	// The API server has given the Job a selector and labels that cannot be changed.
+	_, err = f.helm.Rollback(t.Context(), RollbackOptions{Target: f.target("web", "3"), ToRevision: 1})
+	require.NoError(t, err)
+	after, err := f.kube.BatchV1().Jobs(f.namespace).Get(t.Context(), "web-work-1", metav1.GetOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, job.UID, after.UID)
+	assert.Equal(t, job.Spec, after.Spec)
+}
+
 func TestUpgradePrunesWhatFailedRevisionsLeft(t *testing.T) {
 	f := newFixture(t)
 	f.install("web", "1", simpleChart(t, "1.0.0"), nil)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"helm.sh/helm/v3/pkg/kube"
@@ -115,6 +116,11 @@ func (k *kubeClient) update(
 ) (*kube.Result, error) {
 	if err := k.op.refused(); err != nil {
 		return &kube.Result{}, err
+	}
+	if k.op.kind == kindRollback {
+		// What the failed revision lacks and had not deleted yet is as the revision made it that is gone back to. Helm would
+		// compare with the live object and remove what the API server has added, which a Job, for one, refuses.
+		original = append(slices.Clone(original), target.Difference(original)...)
 	}
 	k.reads.turn(true)
 	result, err := do(original, target, force)
