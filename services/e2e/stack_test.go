@@ -29,6 +29,9 @@ type stack struct {
 	chartcache *localstack.Service
 	operator   *localstack.Service
 	survived   survived
+	// usual is how long each act on a stage takes. Set once, by a test that does not run beside others or by the only one
+	// that asks.
+	usual map[string]time.Duration
 }
 
 // startStack builds the launcher and both services, starts the control plane, and waits until all are ready.

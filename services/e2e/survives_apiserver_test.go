@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,35 +25,48 @@ func TestSurvivesAnAPIServerThatMisbehaves(t *testing.T) {
 	door := s.door(s.sharedServer())
 	s.keepUp(s.operatorBehind("operator-misserved", door.URL(), door.Authority()))
 
-	for i, fault := range []struct {
-		name  string
-		share float64 // of the requests that it meets
-		reads bool    // meets reads, too
-		faultproxy.Fault
-	}{
+	c := newChaos(t, 3)
+	for i, fault := range misservices(c) {
+		t.Run(fault.name, func(t *testing.T) {
+			sub := *s
+			sub.T, sub.ctx = t, t.Context()
+			for k := range max(1, c.points/10) {
+				sub.misserved(c, door, fault, 10*i+k)
+			}
+		})
+	}
+}
+
+// misservice is a way in which an API server misbehaves.
+type misservice struct {
+	name  string
+	share float64 // of the requests that it meets
+	reads bool    // meets reads, too
+	faultproxy.Fault
+}
+
+// misservices returns a few ways, or all of them.
+func misservices(c chaos) []misservice {
+	all := []misservice{
 		{"429 with Retry-After", 0.5, true, faultproxy.Fault{Status: http.StatusTooManyRequests, RetryAfter: 1}},
 		{"429", 0.3, true, faultproxy.Fault{Status: http.StatusTooManyRequests}},
 		{"500", 0.3, true, faultproxy.Fault{Status: http.StatusInternalServerError}},
 		{"503 always", 1, true, faultproxy.Fault{Status: http.StatusServiceUnavailable}},
 		{"504 after silence", 0.2, false, faultproxy.Fault{Silent: true}},
 		{"lost answers", 0.3, false, faultproxy.Fault{Lost: true}},
-	} {
-		t.Run(fault.name, func(t *testing.T) {
-			c := newChaos(t, 1)
-			sub := *s
-			sub.T, sub.ctx = t, t.Context()
-			for k := range max(1, c.points/10) {
-				sub.misserved(c, door, fmt.Sprintf("API server: %s", fault.name), 10*i+k, fault.share, fault.reads, fault.Fault)
-			}
-		})
 	}
+	if c.all {
+		return all
+	}
+	c.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	return all[:min(c.points, len(all))]
 }
 
 // misserved does every act while the API server misbehaves, until that was often enough, or for a few seconds.
-func (s *story) misserved(c chaos, door *faultproxy.Proxy, name string, i int, share float64, reads bool, fault faultproxy.Fault) {
+func (s *story) misserved(c chaos, door *faultproxy.Proxy, way misservice, i int) {
 	s.Helper()
 	const faults, atMost = 40, 4 * time.Second
-	r := newRound(i, name)
+	r := newRound(i, way.name)
 	for _, u := range r.subjects {
 		// An upgrade that the API server makes fail may be rolled back; without that, it is tried again.
 		u.disturbed, u.plain = true, u.act.name == "upgrade"
@@ -66,15 +77,15 @@ func (s *story) misserved(c chaos, door *faultproxy.Proxy, name string, i int, s
 	enough := make(chan struct{})
 	door.Obey(func(request *http.Request) faultproxy.Fault {
 		mu.Lock()
-		hit := c.Float64() < share
+		hit := c.Float64() < way.share
 		mu.Unlock()
-		if !hit || spared(request) || (!reads && !faultproxy.Mutates(request)) {
+		if !hit || spared(request) || (!way.reads && !faultproxy.Mutates(request)) {
 			return faultproxy.Fault{}
 		}
 		if met.Add(1) == faults {
 			close(enough)
 		}
-		return fault
+		return way.Fault
 	})
 	defer door.Obey(nil)
 	for _, u := range r.subjects {
@@ -88,7 +99,7 @@ func (s *story) misserved(c chaos, door *faultproxy.Proxy, name string, i int, s
 	door.Obey(nil)
 	for _, u := range r.subjects {
 		s.settle(u)
-		suite.survived.count(name, u.act.name, true, !s.Failed())
+		suite.survived.count("API server: "+way.name, u.act.name, true, !s.Failed())
 	}
 }
 
@@ -111,7 +122,7 @@ func TestSurvivesAnAPIServerThatIsKilled(t *testing.T) {
 
 	points := max(1, c.points/5)
 	calm := newRound(0, "calm")
-	all := slices.Clone(calm.subjects)
+	all := s.unmeasured(calm)
 	fractions := make([][]float64, len(calm.subjects))
 	for i := range fractions {
 		fractions[i] = c.spread(points)
@@ -127,7 +138,7 @@ func TestSurvivesAnAPIServerThatIsKilled(t *testing.T) {
 		all = append(all, r.subjects...)
 	}
 	s.onStage(all...)
-	usual := s.measure(calm.subjects)
+	usual := s.usual(calm)
 	for _, r := range rounds {
 		s.at(t, r.subjects, r.fractions, usual)
 		require.NoError(t, server.Kill())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -110,12 +111,12 @@ func survive(t *testing.T, d disturbance) {
 		r.moment = &m
 		rounds = append(rounds, r)
 	}
-	all := calm.subjects
+	all := s.unmeasured(calm)
 	for _, r := range rounds {
-		all = append(all[:len(all):len(all)], r.subjects...)
+		all = append(all, r.subjects...)
 	}
 	s.onStage(all...)
-	usual := s.measure(calm.subjects)
+	usual := s.usual(calm)
 	t.Logf("usual durations: %v", usual)
 	for i, r := range rounds {
 		t.Run(r.name, func(t *testing.T) {
@@ -124,6 +125,23 @@ func survive(t *testing.T, d disturbance) {
 			sub.round(t, d, r, usual, i)
 		})
 	}
+}
+
+// unmeasured returns the subjects of the round that shows how long the acts take; none when that is known.
+func (s *story) unmeasured(calm *round) []*subject {
+	if suite.usual != nil {
+		return nil
+	}
+	return slices.Clone(calm.subjects)
+}
+
+// usual returns how long each act takes undisturbed. The first story that asks does a round for that.
+func (s *story) usual(calm *round) map[string]time.Duration {
+	s.Helper()
+	if suite.usual == nil {
+		suite.usual = s.measure(calm.subjects)
+	}
+	return suite.usual
 }
 
 // measure does the acts undisturbed and returns how long they took.
