@@ -54,15 +54,17 @@ func (c *Client) ListVersions(ctx context.Context, source Source, chart string, 
 		}
 		for {
 			request.PageSize = nextPageSize(options.Limit, len(list.Versions))
-			page, err := call(ctx, c, source, c.timeouts.List, c.rpc.ListVersions, request)
+			page, err := call(ctx, c, source, c.timeouts.List, c.listVersions, request)
 			if err != nil {
 				return VersionList{}, err
 			}
-			for _, v := range page.GetVersions() {
-				list.Versions = append(list.Versions, versionOf(v))
+			if list.Versions == nil {
+				list.Versions = page.versions
+			} else {
+				list.Versions = append(list.Versions, page.versions...)
 			}
-			list.Revision, list.Stale = revisionOf(page.GetRevision()), page.GetStale()
-			request.PageToken = page.GetNextPageToken()
+			list.Revision, list.Stale = page.revision, page.stale
+			request.PageToken = page.nextToken
 			if request.PageToken == "" || full(options.Limit, len(list.Versions)) {
 				return list, nil
 			}
