@@ -129,6 +129,17 @@ test-controllers: $(KUBE) ## Run the tests that need a real API server, with the
 test-e2e: $(KUBE) ## Run both services on the local control plane, end to end.
 	@$(GO_TEST) ./services/e2e/...
 
+# Every story of services/e2e that something is survived, at many more points than `make test` tries.
+POINTS ?= 30
+SEED ?= 1
+
+.PHONY: chaos
+chaos: $(KUBE) ## Kill, stop and disturb the operator and what it talks to, and print what it survived; POINTS=n SEED=n. See docs/chaos.md.
+	@table=$$(mktemp); status=0; \
+	CHAOS_POINTS='$(POINTS)' CHAOS_SEED='$(SEED)' CHAOS_TABLE="$$table" \
+		go test -vet=off -count 1 -timeout 3h -run '^TestSurvives' ./services/e2e || status=$$?; \
+	cat "$$table"; rm -f "$$table"; exit $$status
+
 .PHONY: bench-chartcache
 bench-chartcache: $(KUBE) ## Measure chartcache beside what it replaces and print a table; REAL=folder adds real indexes. See docs/benchmarks.md.
 	@go run ./services/bench -only '^(index|real|repositories|stack)$$' $(if $(REAL),-real '$(REAL)') $(BENCH_FLAGS)
