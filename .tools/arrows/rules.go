@@ -51,6 +51,7 @@ func productRules() rules {
 		api        = product + "operator/api"
 		helm       = product + "operator/helm"
 		values     = product + "operator/values"
+		drift      = product + "operator/drift"
 		readiness  = product + "operator/internal/readiness"
 		fence      = product + "operator/fence"
 		release    = product + "operator/release"
@@ -77,9 +78,10 @@ func productRules() rules {
 			{api, nil},
 			{readiness, nil},
 			{fence, nil},
-			{helm, []string{api, readiness, fence}},
+			{drift, []string{api}},
+			{helm, []string{api, readiness, fence, drift}},
 			{values, []string{api}},
-			{release, []string{helm, values, api, client, proto}},
+			{release, []string{helm, values, drift, api, client, proto}},
 			{operator, []string{operator, client, proto}},
 			{internal, nil},
 			{indexcheck, []string{chartcache}},

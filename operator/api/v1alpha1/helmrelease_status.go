@@ -62,6 +62,10 @@ type HelmReleaseStatus struct {
 	// +optional
 	Operation *ReleaseOperation `json:"operation,omitempty"`
 
+	// Drift lists the objects that differed from the release at the last look; not set when none did.
+	// +optional
+	Drift *DriftStatus `json:"drift,omitempty"`
+
 	// HandledReconcile is the last value of the reconcile annotation that was acted on.
 	// +optional
 	HandledReconcile string `json:"handledReconcile,omitempty"`
@@ -213,4 +217,82 @@ type ReleaseOperation struct {
 	// Message says what it is about, and how it ended.
 	// +optional
 	Message string `json:"message,omitempty"`
+}
+
+// DriftStatus lists objects that differ from the release.
+type DriftStatus struct {
+	// Digest stands for the set of all differences, without their values. A new one is told by an event.
+	Digest string `json:"digest"`
+
+	// Count of all objects that differ.
+	Count int32 `json:"count"`
+
+	// Objects that differ, by kind, namespace and name; the first twenty.
+	// +kubebuilder:validation:MaxItems=20
+	// +optional
+	Objects []DriftedObject `json:"objects,omitempty"`
+}
+
+// DriftState says how an object differs.
+// +kubebuilder:validation:Enum=Changed;Missing;Deleting
+type DriftState string
+
+// States of objects that differ.
+const (
+	// DriftChanged has other values in fields that the release owns.
+	DriftChanged DriftState = "Changed"
+	// DriftMissing does not exist.
+	DriftMissing DriftState = "Missing"
+	// DriftDeleting is being deleted; it can be made again when it is gone.
+	DriftDeleting DriftState = "Deleting"
+)
+
+// DriftedObject is an object that differs.
+type DriftedObject struct {
+	// APIVersion of the object.
+	APIVersion string `json:"apiVersion"`
+
+	// Kind of the object.
+	Kind string `json:"kind"`
+
+	// Namespace of the object.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+
+	// Name of the object.
+	Name string `json:"name"`
+
+	// State of the object.
+	State DriftState `json:"state"`
+
+	// Fields that differ, by path; the first ten.
+	// +kubebuilder:validation:MaxItems=10
+	// +optional
+	Fields []DriftedField `json:"fields,omitempty"`
+
+	// FieldCount is the number of all fields that differ.
+	// +optional
+	FieldCount int32 `json:"fieldCount,omitempty"`
+
+	// Corrections is how often in a row the object was corrected and differed again.
+	// +optional
+	Corrections int32 `json:"corrections,omitempty"`
+
+	// Message says why the object was not corrected.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// DriftedField is a field that differs. Values that are long, that may be secret, and all those of Secrets are left out.
+type DriftedField struct {
+	// Path of the field as a JSON pointer (RFC 6901). Items of lists are counted as in the release.
+	Path string `json:"path"`
+
+	// Want is the value that the release says, as JSON.
+	// +optional
+	Want string `json:"want,omitempty"`
+
+	// Have is the value in the cluster, as JSON.
+	// +optional
+	Have string `json:"have,omitempty"`
 }

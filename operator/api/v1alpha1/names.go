@@ -16,6 +16,9 @@ const (
 	ForceAnnotation = GroupName + "/force"
 )
 
+// DriftDetectionAnnotation with the value "disabled", on an object of a release, leaves the object out of drift detection.
+const DriftDetectionAnnotation = GroupName + "/drift-detection"
+
 // Labels on the records of Helm releases that the operator writes.
 const (
 	// OwnerLabel names the HelmRelease that owns a record, by a hash of its namespace and name.
@@ -40,7 +43,8 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionTestSuccess is the outcome of the chart's tests.
 	ConditionTestSuccess = "TestSuccess"
-	// ConditionDrifted is True while objects in the cluster differ from the release.
+	// ConditionDrifted is True while objects in the cluster differ from the release, and Unknown while they cannot be compared. It
+	// is there only while drift detection is on.
 	ConditionDrifted = "Drifted"
 )
 
@@ -73,5 +77,7 @@ const (
 	ReasonValuesError        = "ValuesError"
 	ReasonDriftDetected      = "DriftDetected"
 	ReasonDriftCorrected     = "DriftCorrected"
+	ReasonNoDrift            = "NoDrift"
+	ReasonDriftUnknown       = "DriftUnknown"
 	ReasonTestFailed         = "TestFailed"
 )
