@@ -111,7 +111,7 @@ func (s *Service) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 // matter.
 func (s *Service) AwaitEnd(within time.Duration) error {
 	select {
-	case <-s.done:
+	case <-s.done: //nolint:errcheck // how it ended does not matter
 		s.cmd = nil
 		return nil
 	case <-time.After(within):
