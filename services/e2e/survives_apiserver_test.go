@@ -117,7 +117,12 @@ func TestSurvivesAnAPIServerThatIsKilled(t *testing.T) {
 	server, url, err := suite.APIServer("kube-apiserver-2")
 	require.NoError(t, err)
 	require.NoError(t, server.Start(t.Context()))
-	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
+	t.Cleanup(func() {
+		assert.NoError(t, server.Kill())
+		if t.Failed() {
+			t.Logf("--- last lines of %s ---\n%s", server.Name, server.LogTail(4000))
+		}
+	})
 	s.keepUp(s.operatorBehind("operator-unserved", url, s.sharedAuthority()))
 
 	points := max(1, c.points/5)
