@@ -56,6 +56,9 @@ type Client struct {
 	caps      *capabilitiesCache
 	hub       *readiness.Hub
 	encoder   recordEncoder
+	// objects reads and writes objects of any kind, and drops the warnings of the API server.
+	objects   dynamic.Interface
+	manifests manifests
 }
 
 // New returns a client. It makes no request.
@@ -103,6 +106,12 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("helm client: make the client for waits: %w", err)
 	}
+	quiet := rest.CopyConfig(conf)
+	quiet.WarningHandlerWithContext = rest.NoWarnings{}
+	objects, err := dynamic.NewForConfigAndClient(quiet, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("helm client: make the client for objects: %w", err)
+	}
 	hub, err := readiness.New(readiness.Config{
 		Source: readiness.FromDynamic(dynamicClient), Log: log, Grace: cfg.Grace, Poll: cfg.Poll,
 	})
@@ -119,8 +128,9 @@ func New(cfg Config) (*Client, error) {
 		metadata:  metadataClient,
 		discovery: cached,
 		// The mapper invalidates the discovery cache itself when it does not know a kind.
-		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached),
-		caps:   &capabilitiesCache{discovery: cached, now: now},
-		hub:    hub,
+		mapper:  restmapper.NewDeferredDiscoveryRESTMapper(cached),
+		caps:    &capabilitiesCache{discovery: cached, now: now},
+		hub:     hub,
+		objects: objects,
 	}, nil
 }
