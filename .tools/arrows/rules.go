@@ -54,6 +54,7 @@ func productRules() rules {
 		drift      = product + "operator/drift"
 		readiness  = product + "operator/internal/readiness"
 		fence      = product + "operator/fence"
+		render     = product + "operator/render"
 		release    = product + "operator/release"
 		services   = product + "services"
 		internal   = product + "services/internal"
@@ -81,7 +82,8 @@ func productRules() rules {
 			{drift, []string{api}},
 			{helm, []string{api, readiness, fence, drift}},
 			{values, []string{api}},
-			{release, []string{helm, values, drift, api, client, proto}},
+			{render, []string{api}},
+			{release, []string{helm, values, drift, render, api, client, proto}},
 			{operator, []string{operator, client, proto}},
 			{internal, nil},
 			{indexcheck, []string{chartcache}},
