@@ -53,6 +53,7 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 	install.TakeOwnership = o.TakeOwnership
 	install.SkipSchemaValidation = true // done above
 	install.Labels = o.Labels
+	install.PostRenderer = op.postRenderer(o.PostRender)
 	install.Timeout = timeoutOr(o.Timeout)
 	install.Wait = o.Wait
 	install.WaitForJobs = o.WaitForJobs
@@ -107,6 +108,7 @@ func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error)
 	upgrade.TakeOwnership = o.TakeOwnership
 	upgrade.SkipSchemaValidation = true // done above
 	upgrade.Labels = o.Labels
+	upgrade.PostRenderer = op.postRenderer(o.PostRender)
 	upgrade.Timeout = timeoutOr(o.Timeout)
 	upgrade.Wait = o.Wait
 	upgrade.WaitForJobs = o.WaitForJobs

@@ -504,8 +504,11 @@ spec:
 	})
 }
 
-// failPod makes a Pod fail once it exists. It runs beside the test and leaves its failure to what the test expects.
-func (f *fixture) failPod(name string) {
+// failPod makes a Pod fail once it exists.
+func (f *fixture) failPod(name string) { f.endPod(name, corev1.PodFailed) }
+
+// endPod makes a Pod end in a phase once it exists. It runs beside the test and leaves its failure to what the test expects.
+func (f *fixture) endPod(name string, phase corev1.PodPhase) {
 	ctx := f.t.Context()
 	pods := f.kube.CoreV1().Pods(f.namespace)
 	events, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
@@ -518,7 +521,7 @@ func (f *fixture) failPod(name string) {
 		if !ok {
 			return
 		}
-		pod.Status.Phase = corev1.PodFailed
+		pod.Status.Phase = phase
 		if _, err := pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err == nil {
 			return
 		}

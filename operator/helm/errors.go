@@ -26,6 +26,8 @@ const (
 	StageApply Stage = "Apply"
 	// StageWait waits for objects to be ready, or to be gone.
 	StageWait Stage = "Wait"
+	// StageTest runs the chart's tests.
+	StageTest Stage = "Test"
 )
 
 // Causes that callers tell apart with errors.Is.
@@ -34,6 +36,8 @@ var (
 	ErrNotFound = errors.New("release not found")
 	// ErrPending says that another operation on the release is under way, or was when its process ended.
 	ErrPending = errors.New("another operation on the release is pending")
+	// ErrNotDeployed says that the newest revision of the release is not deployed.
+	ErrNotDeployed = errors.New("the release is not deployed")
 	// ErrNameInUse says that an install found a release of that name.
 	ErrNameInUse = errors.New("the release name is in use")
 	// ErrNamespaceNotFound says that the namespace of the release does not exist.

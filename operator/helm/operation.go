@@ -28,6 +28,7 @@ const (
 	kindUpgrade   actionKind = "upgrade"
 	kindRollback  actionKind = "rollback"
 	kindUninstall actionKind = "uninstall"
+	kindTest      actionKind = "test"
 )
 
 // requestTimeout bounds one request for a release record. Those requests do not end with the action's context: a record

@@ -22,6 +22,8 @@ type ChartSource struct {
 	Values map[string]any
 	// SkipSchemaValidation does not check the values against the chart's values.schema.json.
 	SkipSchemaValidation bool
+	// PostRender changes the manifests before they are applied; nil leaves them.
+	PostRender PostRender
 }
 
 // Waiting says what an action waits for.
@@ -130,4 +132,17 @@ func timeoutOr(d time.Duration) time.Duration {
 		return defaultTimeout
 	}
 	return d
+}
+
+// TestOptions are those of Test.
+type TestOptions struct {
+	Target
+	// Timeout of each test; 5 minutes when it is 0.
+	Timeout time.Duration
+	// Include are the names of the tests to run, all when it is empty; Exclude are those to leave out.
+	Include, Exclude []string
+	// MarkFailed makes a revision whose tests fail a failed one, as if it had not been deployed.
+	MarkFailed bool
+
+	Callbacks
 }

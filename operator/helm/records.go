@@ -329,6 +329,13 @@ func (r *records) labels(rls *rspb.Release) map[string]string {
 	return r.stored[recordKey(rls.Name, rls.Version)].Labels
 }
 
+// version returns the resource version of a record as this operation last saw it.
+func (r *records) version(rls *rspb.Release) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stored[recordKey(rls.Name, rls.Version)].ResourceVersion
+}
+
 func (r *records) remember(key string, meta metav1.ObjectMeta) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -35,7 +35,7 @@ func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Durati
 		return 0, true, nil
 	case Finish:
 		return 0, false, p.letGo(ctx, d)
-	case Install, Upgrade, Rollback, Uninstall:
+	case Install, Upgrade, Rollback, Uninstall, Test:
 		return p.start(ctx, f, d)
 	default:
 		p.conclude(d)
@@ -208,11 +208,14 @@ func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
 	case Rollback:
 		operation.Type, operation.Digest = v1alpha1.OperationRollback, p.digestOf(d.Revision)
 		operation.Message = fmt.Sprintf("rolling back to revision %d (timeout %s)", d.Revision, p.settings.rollback.Timeout)
+	case Test:
+		operation.Type = v1alpha1.OperationTest
+		operation.Message = fmt.Sprintf("Testing revision %d of %s (timeout %s)", f.Newest.Revision, f.Target, p.settings.test.Timeout)
 	case Uninstall:
 		operation.Type, operation.Digest = v1alpha1.OperationUninstall, ""
 		operation.Message = fmt.Sprintf("Uninstalling %s (timeout %s): %s", f.Target, p.settings.uninstall.Timeout, d.Because)
 	}
-	if d.Action != Uninstall {
+	if d.Action != Uninstall && d.Action != Test {
 		operation.Revision++
 	}
 	if (d.Action == Install || d.Action == Upgrade) && p.wantForce != "" {
@@ -231,7 +234,7 @@ func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
 		because = &Problem{Reason: f.LastFailure.Reason, Message: f.LastFailure.Message}
 	}
 	p.progressing(startedReason(operation.Type), operation.Message, because)
-	if d.Action != Rollback { // RollbackSucceeded or RollbackFailed tells
+	if d.Action != Rollback && d.Action != Test { // RollbackSucceeded or RollbackFailed tells
 		p.normal(startedReason(operation.Type), operation.Message)
 	}
 	return operation

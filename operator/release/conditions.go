@@ -72,6 +72,9 @@ func (p *pass) succeeded() {
 	p.set(v1alpha1.ConditionProgressing, metav1.ConditionFalse, reason, messageReady)
 	p.setStalled(false, "", "")
 	p.setReleased()
+	if test := p.draft.Spec.Test; test == nil || !test.Enable {
+		p.drop(v1alpha1.ConditionTestSuccess)
+	}
 }
 
 // troubled writes a problem. failed says whether something failed, or is only waited for.
@@ -169,6 +172,8 @@ func failedReason(kind v1alpha1.OperationType) string {
 		return v1alpha1.ReasonUninstallFailed
 	case v1alpha1.OperationRollback:
 		return v1alpha1.ReasonRollbackFailed
+	case v1alpha1.OperationTest:
+		return v1alpha1.ReasonTestFailed
 	default:
 		return v1alpha1.ReasonUpgradeFailed
 	}

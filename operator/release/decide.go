@@ -38,6 +38,8 @@ const (
 	Rollback Action = "Rollback"
 	// Uninstall removes the release.
 	Uninstall Action = "Uninstall"
+	// Test runs the chart's tests.
+	Test Action = "Test"
 	// Abandon leaves a release behind that the spec no longer names.
 	Abandon Action = "Abandon"
 	// Finish lets the object go.
@@ -80,6 +82,7 @@ func Decide(f Facts) Decision {
 		forced,
 		rolledBack,
 		mustRollBack,
+		untested,
 		inSync,
 		adoptable,
 		unsure,
@@ -118,6 +121,8 @@ func running(f *Facts) (Decision, bool) {
 		return Decision{Action: Interrupt, Because: "the HelmRelease is being deleted"}, true
 	case f.Suspended, f.Problem != nil, f.ChartProblem != nil, f.Desired == "":
 		return wait, true
+	case f.Running.Type == v1alpha1.OperationTest:
+		return wait, true // tests are never cut off
 	case f.Running.Type == v1alpha1.OperationRollback && f.Desired != f.FailedDigest,
 		f.Running.Type != v1alpha1.OperationRollback && f.Desired != f.Running.Digest:
 		return Decision{Action: Interrupt, Because: "superseded by a newer desired state"}, true
@@ -321,7 +326,8 @@ func mustRollBack(f *Facts) (Decision, bool) {
 		return Decision{}, false
 	}
 	again := f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed, v1alpha1.OperationInterrupted)
-	first := f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision
+	first := (f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) || f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed)) &&
+		f.Last.Revision == f.Newest.Revision
 	switch {
 	case !first && !again:
 		return Decision{}, false
@@ -344,6 +350,7 @@ func rollBackBlindly(f *Facts) (Decision, bool) {
 	}
 	switch {
 	case f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision:
+	case f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision:
 	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationInterrupted):
 	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed) && !f.exhausted():
 		if until := f.retryAt(); f.Now.Before(until) {
@@ -355,6 +362,17 @@ func rollBackBlindly(f *Facts) (Decision, bool) {
 		return Decision{}, false
 	}
 	return Decision{Action: Rollback, Because: "the upgrade failed", Revision: f.RollbackTo}, true
+}
+
+// untested runs the tests of what is deployed as it should be.
+func untested(f *Facts) (Decision, bool) {
+	if _, ok := inSync(f); !ok || !f.Tests || f.Tested {
+		return Decision{}, false
+	}
+	if decision, wait := wait(f); wait { // they could not run
+		return decision, true
+	}
+	return Decision{Action: Test, Because: fmt.Sprintf("revision %d was not tested", f.Newest.Revision)}, true
 }
 
 // inSync leaves alone what is as it should be.

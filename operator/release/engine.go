@@ -24,6 +24,7 @@ type Helm interface {
 	Upgrade(ctx context.Context, options helm.UpgradeOptions) (helm.Release, error)
 	Rollback(ctx context.Context, options helm.RollbackOptions) (helm.Release, error)
 	Uninstall(ctx context.Context, options helm.UninstallOptions) (found bool, err error)
+	Test(ctx context.Context, options helm.TestOptions) (helm.Release, error)
 }
 
 // Charts finds charts and hands them out. *client.Client is one.

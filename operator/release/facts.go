@@ -157,6 +157,8 @@ type Facts struct {
 	// Running is the operation that runs in this process; nil means none.
 	Running *v1alpha1.ReleaseOperation
 
+	// Tests reports that the chart's tests are to run, Tested that they did in the revision that deployed Applied.
+	Tests, Tested bool
 	// Reinstall reports that a failed first install is removed before the next try.
 	Reinstall bool
 	// Rollback reports that a failed upgrade is rolled back.

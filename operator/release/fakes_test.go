@@ -60,6 +60,7 @@ type fakeHelm struct {
 	upgraded  helm.UpgradeOptions
 	rolled    helm.RollbackOptions
 	removed   helm.UninstallOptions
+	tests     helm.TestOptions
 	lastError error
 	reads     int // of the newest record
 	versioned bool
@@ -208,6 +209,31 @@ func (h *fakeHelm) Uninstall(ctx context.Context, o helm.UninstallOptions) (bool
 		delete(h.records, key)
 	}
 	return found, nil
+}
+
+func (h *fakeHelm) Test(_ context.Context, o helm.TestOptions) (helm.Release, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, "test")
+	h.tests = o
+	var next result
+	if len(h.results) > 0 {
+		next, h.results = h.results[0], h.results[1:]
+	}
+	records := h.records[Target{o.Namespace, o.Name}]
+	last := &records[len(records)-1]
+	if next.unwritten {
+		return helm.Release{}, &helm.Error{Stage: helm.StageStorage, Message: next.err.Error(), Err: next.err}
+	}
+	if next.err != nil {
+		failed := &helm.Error{Stage: helm.StageTest, Message: next.err.Error(), Err: next.err}
+		if o.MarkFailed {
+			last.Status, failed.Revision = helm.StatusFailed, last.Revision
+		}
+		return *last, failed
+	}
+	last.Labels = maps.Clone(o.Labels)
+	return *last, nil
 }
 
 // done returns the calls since the last time.

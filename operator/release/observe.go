@@ -95,6 +95,7 @@ func (p *pass) remembered() *Facts {
 		Suspended: spec.Suspend,
 		Adopt:     spec.Release != nil && spec.Release.Adopt == v1alpha1.AdoptAlways,
 		Rollback:  spec.Rollback != nil && spec.Rollback.Enabled,
+		Tests:     spec.Test != nil && spec.Test.Enable,
 		Reinstall: spec.Install != nil && spec.Install.Remediation == v1alpha1.InstallRemediationUninstall,
 	}
 	if spec.Release != nil {
@@ -107,13 +108,13 @@ func (p *pass) remembered() *Facts {
 // readStatus reads what the status remembers.
 func (f *Facts) readStatus(status *v1alpha1.HelmReleaseStatus) {
 	f.Applied, f.FailedDigest, f.Failures = status.AppliedDigest, status.FailedDigest, status.FailureCount
-	f.Last, f.LastFailure, f.AppliedRevision = status.Operation, nil, 0
+	f.Last, f.LastFailure, f.AppliedRevision, f.Tested = status.Operation, nil, 0, false
 	if len(status.Failures) > 0 {
 		f.LastFailure = &status.Failures[0]
 	}
 	for i := range status.History {
 		if status.History[i].Status == statusDeployed {
-			f.AppliedRevision = status.History[i].Revision
+			f.AppliedRevision, f.Tested = status.History[i].Revision, status.History[i].Tests != ""
 			break
 		}
 	}

@@ -45,6 +45,8 @@ func (p *pass) apply(o *Outcome) {
 	switch {
 	case o.Interrupted:
 		p.interrupted(o.Operation, 0)
+	case o.Tolerated:
+		p.tested(o, v1alpha1.TestsFailed, o.Problem.Message)
 	case o.Problem != nil:
 		p.failed(o)
 	default:
@@ -68,6 +70,10 @@ func (p *pass) completed(o *Outcome) {
 	operation.Phase = v1alpha1.OperationSucceeded
 	took := o.Finished.Sub(operation.StartedAt.Time).Round(time.Second)
 	switch operation.Type {
+	case v1alpha1.OperationTest:
+		status.FailedDigest, status.FailureCount = "", 0
+		p.tested(o, v1alpha1.TestsPassed, fmt.Sprintf("Tests of revision %d passed in %s", operation.Revision, took))
+		return
 	case v1alpha1.OperationUninstall:
 		// What never was deployed is removed before the next try, which is still one after a failure.
 		if p.draft.DeletionTimestamp != nil || status.AppliedDigest != "" {
@@ -81,7 +87,11 @@ func (p *pass) completed(o *Outcome) {
 		operation.Message = clip(p.rolledBackMessage(o), maxMessageBytes)
 		p.normal(v1alpha1.ReasonRollbackSucceeded, operation.Message)
 	default:
-		status.AppliedDigest, status.FailedDigest, status.FailureCount = operation.Digest, "", 0
+		status.AppliedDigest = operation.Digest
+		// A try whose tests are to come has not succeeded yet.
+		if test := p.draft.Spec.Test; test == nil || !test.Enable || status.FailedDigest != operation.Digest {
+			status.FailedDigest, status.FailureCount = "", 0
+		}
 		reason, verb := v1alpha1.ReasonInstallCompleted, "Installed"
 		if operation.Type == v1alpha1.OperationUpgrade {
 			reason, verb = v1alpha1.ReasonUpgradeCompleted, "Upgraded to"
@@ -92,7 +102,35 @@ func (p *pass) completed(o *Outcome) {
 	if o.Record != nil {
 		p.pushHistory(revisionOf(o.Record, operation.Digest))
 	}
+	p.drop(v1alpha1.ConditionTestSuccess) // that was another revision
 	status.Operation = &operation
+}
+
+// tested notes how the tests of a revision ended, when that decides about nothing else.
+func (p *pass) tested(o *Outcome, outcome v1alpha1.TestOutcome, message string) {
+	operation := o.Operation
+	operation.Phase, operation.Message = v1alpha1.OperationSucceeded, clip(message, maxFailureBytes)
+	p.draft.Status.Operation = &operation
+	p.noteTests(operation.Revision, outcome, operation.Message)
+	if outcome == v1alpha1.TestsPassed {
+		p.normal(v1alpha1.ReasonTestSucceeded, operation.Message)
+	} else {
+		p.warn(v1alpha1.ReasonTestFailed, operation.Message)
+	}
+}
+
+// noteTests writes how the tests of a revision ended into its history and into the condition.
+func (p *pass) noteTests(revision int, outcome v1alpha1.TestOutcome, message string) {
+	for i := range p.draft.Status.History {
+		if p.draft.Status.History[i].Revision == revision {
+			p.draft.Status.History[i].Tests = outcome
+		}
+	}
+	if outcome == v1alpha1.TestsPassed {
+		p.set(v1alpha1.ConditionTestSuccess, metav1.ConditionTrue, v1alpha1.ReasonTestSucceeded, message)
+	} else {
+		p.set(v1alpha1.ConditionTestSuccess, metav1.ConditionFalse, v1alpha1.ReasonTestFailed, message)
+	}
 }
 
 // rolledBackMessage says to what a release went back, and why. Which revision it was is not known when another process
@@ -120,7 +158,7 @@ func (p *pass) failed(o *Outcome) {
 		p.pushHistory(v1alpha1.ReleaseRevision{Revision: o.Revision, Status: statusFailed, Digest: operation.Digest})
 	}
 	switch operation.Type {
-	case v1alpha1.OperationInstall, v1alpha1.OperationUpgrade:
+	case v1alpha1.OperationInstall, v1alpha1.OperationUpgrade, v1alpha1.OperationTest:
 		if status.FailedDigest != operation.Digest {
 			status.FailureCount = 0
 		}
@@ -129,6 +167,9 @@ func (p *pass) failed(o *Outcome) {
 		if len(status.Failures) == 0 || status.Failures[0].Reason != v1alpha1.ReasonUninstallFailed {
 			status.FailureCount = 0
 		}
+	}
+	if operation.Type == v1alpha1.OperationTest && o.Revision > 0 {
+		p.noteTests(o.Revision, v1alpha1.TestsFailed, operation.Message)
 	}
 	status.FailureCount++
 	status.Failures = append([]v1alpha1.ReleaseFailure{{

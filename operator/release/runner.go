@@ -36,6 +36,8 @@ type Outcome struct {
 	Interrupted bool
 	// Problem is why it failed; nil when it did not.
 	Problem *Problem
+	// Tolerated reports that a test failed which fails nothing else; Problem says which.
+	Tolerated bool
 	// TimedOut reports that it failed because something took too long.
 	TimedOut bool
 	// RolledBackTo is the revision whose chart and values were deployed again by a rollback; 0 when it is not known.

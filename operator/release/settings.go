@@ -29,6 +29,7 @@ type settings struct {
 	upgrade   helm.UpgradeOptions
 	rollback  helm.RollbackOptions
 	uninstall helm.UninstallOptions
+	test      helm.TestOptions
 }
 
 // targetOf is where a spec wants its release.
@@ -67,6 +68,7 @@ func readSettings(release *v1alpha1.HelmRelease) (settings, *Problem) {
 	s.rollback = r.rollback(spec.Rollback)
 	s.rollback.MaxHistory = s.upgrade.MaxHistory
 	s.uninstall = r.uninstall(spec.Uninstall)
+	s.test = r.test(spec.Test, s.upgrade.Timeout)
 	if problem := unsupported(spec); problem != nil {
 		return s, problem
 	}
@@ -199,6 +201,22 @@ func (r *reader) uninstall(s *v1alpha1.UninstallSpec) helm.UninstallOptions {
 		DisableHooks: s.DisableHooks,
 		KeepHistory:  s.KeepHistory,
 	}
+}
+
+// test reads how the chart's tests run. upgrade is the timeout of upgrades.
+func (r *reader) test(s *v1alpha1.TestSpec, upgrade time.Duration) helm.TestOptions {
+	if s == nil {
+		s = &v1alpha1.TestSpec{}
+	}
+	options := helm.TestOptions{Timeout: r.duration("test.timeout", s.Timeout, upgrade, minOperation), MarkFailed: !s.IgnoreFailures}
+	for _, filter := range s.Filters {
+		if filter.Exclude {
+			options.Exclude = append(options.Exclude, filter.Name)
+		} else {
+			options.Include = append(options.Include, filter.Name)
+		}
+	}
+	return options
 }
 
 func orTrue(b *bool) bool { return b == nil || *b }

@@ -84,7 +84,6 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		"a timeout that overflows":     {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
 		"serviceAccountName":           {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
 		"drift detection":              {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{Mode: v1alpha1.DriftWarn}}, "spec.driftDetection"},
-		"tests":                        {v1alpha1.HelmReleaseSpec{Test: &v1alpha1.TestSpec{Enable: true}}, "spec.test.enable"},
 		"a policy for CRDs on install": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip}}, "spec.crds.install"},
 		"a policy for CRDs on upgrade": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Upgrade: v1alpha1.CRDsCreate}}, "spec.crds.upgrade"},
 		"post-renderers":               {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},

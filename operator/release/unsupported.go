@@ -20,7 +20,6 @@ func unsupportedFeatures() []feature {
 		{"driftDetection", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.DriftDetection != nil && s.DriftDetection.Mode != "" && s.DriftDetection.Mode != v1alpha1.DriftDisabled
 		}},
-		{"test.enable", func(s *v1alpha1.HelmReleaseSpec) bool { return s.Test != nil && s.Test.Enable }},
 		{"crds.install", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.CRDs != nil && s.CRDs.Install != "" && s.CRDs.Install != v1alpha1.CRDsCreate
 		}},

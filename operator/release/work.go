@@ -60,6 +60,9 @@ func (t task) run(ctx context.Context, turn *Turn) Outcome {
 		}
 	default:
 		outcome.Problem, outcome.Revision = t.problem(err)
+		if failed, ok := errors.AsType[*helm.Error](err); ok && failed.Stage == helm.StageTest {
+			outcome.Tolerated = !t.settings.test.MarkFailed
+		}
 		outcome.TimedOut = errors.Is(err, helm.ErrTimeout)
 		t.log.Info("A Helm operation failed", "operation", t.operation.Type, "release", t.target.String(),
 			"failedRevision", outcome.Revision, "error", outcome.Problem.Message)
@@ -89,6 +92,11 @@ func (t task) do(ctx context.Context, callbacks helm.Callbacks) (*helm.Release, 
 		options.Target, options.Callbacks = target, callbacks
 		_, err := helmClient.Uninstall(ctx, options)
 		return nil, err
+	case v1alpha1.OperationTest:
+		options := t.settings.test
+		options.Target, options.Callbacks = target, callbacks
+		record, err = helmClient.Test(ctx, options)
+		return &record, err
 	case v1alpha1.OperationRollback:
 		options := t.settings.rollback
 		options.Target, options.ToRevision, options.Callbacks = target, t.revision, callbacks
@@ -162,6 +170,8 @@ func (t task) what() string {
 		return fmt.Sprintf("Install of chart %s %s", t.chartName, t.chart.version.Version)
 	case v1alpha1.OperationUpgrade:
 		return fmt.Sprintf("Upgrade to chart %s %s", t.chartName, t.chart.version.Version)
+	case v1alpha1.OperationTest:
+		return fmt.Sprintf("Test of revision %d", t.operation.Revision)
 	case v1alpha1.OperationRollback:
 		return fmt.Sprintf("Rollback to revision %d", t.revision)
 	default:

@@ -161,7 +161,21 @@ type ReleaseRevision struct {
 	// Deployed is when the revision was written.
 	// +optional
 	Deployed *metav1.Time `json:"deployed,omitempty"`
+
+	// Tests says how the chart's tests of the revision ended, Passed or Failed; empty when they did not run.
+	// +optional
+	Tests TestOutcome `json:"tests,omitempty"`
 }
+
+// TestOutcome says how the tests of a revision ended.
+// +kubebuilder:validation:Enum=Passed;Failed
+type TestOutcome string
+
+// Outcomes of tests.
+const (
+	TestsPassed TestOutcome = "Passed"
+	TestsFailed TestOutcome = "Failed"
+)
 
 // OperationType is a kind of Helm operation.
 // +kubebuilder:validation:Enum=Install;Upgrade;Rollback;Uninstall;Test

@@ -80,4 +80,5 @@ const (
 	ReasonNoDrift            = "NoDrift"
 	ReasonDriftUnknown       = "DriftUnknown"
 	ReasonTestFailed         = "TestFailed"
+	ReasonTestSucceeded      = "TestSucceeded"
 )
