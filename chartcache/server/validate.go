@@ -96,7 +96,7 @@ func repositoryURL(raw string) *cacheerr.Error {
 		return invalid("url has no host")
 	case u.User != nil:
 		return invalid("url must not hold a user name or password; configure a repository with credentials instead")
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	case strings.ContainsAny(raw, "?#"): // an empty one, too
 		return invalid("url must not have a query or fragment")
 	}
 	return nil

@@ -128,7 +128,7 @@ func TestInvalidRequestsNameTheField(t *testing.T) {
 }
 
 func FuzzRepositoryURL(f *testing.F) {
-	for _, seed := range []string{"https://charts.example.com", "oci://r:5000/a", "http://u:p@h", "https://h?x#y", "://", "https://[::1]:x"} {
+	for _, seed := range []string{"https://charts.example.com", "oci://r:5000/a", "http://u:p@h", "https://h?x#y", "://", "https://[::1]:x", "oci://h/a#"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
