@@ -37,6 +37,8 @@ func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Durati
 		return 0, false, p.letGo(ctx, d)
 	case Install, Upgrade, Rollback, Uninstall, Test:
 		return p.start(ctx, f, d)
+	case Stay:
+		return p.stay(ctx, f, d)
 	default:
 		p.conclude(d)
 		return p.lookAgain(f, d), false, p.save(ctx)

@@ -25,6 +25,7 @@ type Helm interface {
 	Rollback(ctx context.Context, options helm.RollbackOptions) (helm.Release, error)
 	Uninstall(ctx context.Context, options helm.UninstallOptions) (found bool, err error)
 	Test(ctx context.Context, options helm.TestOptions) (helm.Release, error)
+	Drift(ctx context.Context, options helm.DriftOptions) (helm.Drift, error)
 }
 
 // Charts finds charts and hands them out. *client.Client is one.
@@ -97,6 +98,8 @@ type Config struct {
 type Engine struct {
 	cfg  Config
 	seen *seenRecords
+	// drifts remember the looks for drift.
+	drifts driftLooks
 }
 
 // New returns an engine.
@@ -171,6 +174,7 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 func (e *Engine) Forget(key types.NamespacedName) {
 	e.cfg.Runner.Gone(key)
 	e.seen.drop(key)
+	e.drifts.drop(key)
 	e.cfg.Metrics.forget(key)
 }
 

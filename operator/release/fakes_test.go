@@ -65,6 +65,7 @@ type fakeHelm struct {
 	reads     int // of the newest record
 	versioned bool
 	now       func() time.Time
+	drift     fakeDrift
 }
 
 func (h *fakeHelm) Last(_ context.Context, namespace, name string) (helm.Release, bool, error) {

@@ -30,6 +30,7 @@ type settings struct {
 	rollback  helm.RollbackOptions
 	uninstall helm.UninstallOptions
 	test      helm.TestOptions
+	drift     driftSettings
 }
 
 // targetOf is where a spec wants its release.
@@ -69,6 +70,7 @@ func readSettings(release *v1alpha1.HelmRelease) (settings, *Problem) {
 	s.rollback.MaxHistory = s.upgrade.MaxHistory
 	s.uninstall = r.uninstall(spec.Uninstall)
 	s.test = r.test(spec.Test, s.upgrade.Timeout)
+	s.drift = r.drift(spec.DriftDetection)
 	if problem := unsupported(spec); problem != nil {
 		return s, problem
 	}

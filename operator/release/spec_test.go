@@ -77,13 +77,15 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		spec    v1alpha1.HelmReleaseSpec
 		mention string
 	}{
-		"a name that is too long":      {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: strings.Repeat("n", 54)}}, "53"},
-		"a name that Helm refuses":     {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: "My_App"}}, "My_App"},
-		"a namespace that cannot be":   {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Namespace: "a/b"}}, "a/b"},
-		"a duration that overflows":    {v1alpha1.HelmReleaseSpec{Interval: "99999999999h"}, "spec.interval"},
-		"a timeout that overflows":     {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
-		"serviceAccountName":           {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
-		"drift detection":              {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{Mode: v1alpha1.DriftWarn}}, "spec.driftDetection"},
+		"a name that is too long":    {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: strings.Repeat("n", 54)}}, "53"},
+		"a name that Helm refuses":   {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Name: "My_App"}}, "My_App"},
+		"a namespace that cannot be": {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Namespace: "a/b"}}, "a/b"},
+		"a duration that overflows":  {v1alpha1.HelmReleaseSpec{Interval: "99999999999h"}, "spec.interval"},
+		"a timeout that overflows":   {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
+		"serviceAccountName":         {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
+		"a path to ignore": {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{
+			Mode: v1alpha1.DriftWarn, Ignore: []v1alpha1.DriftIgnoreRule{{Paths: []string{"spec.replicas"}}},
+		}}, `spec.driftDetection.ignore[0].paths[0]: "spec.replicas" is not a JSON pointer`},
 		"a policy for CRDs on install": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip}}, "spec.crds.install"},
 		"a policy for CRDs on upgrade": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Upgrade: v1alpha1.CRDsCreate}}, "spec.crds.upgrade"},
 		"post-renderers":               {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},

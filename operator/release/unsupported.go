@@ -16,10 +16,6 @@ type feature struct {
 // because to ignore it would deploy something else than what was asked for. What becomes supported loses its row.
 func unsupportedFeatures() []feature {
 	return []feature{
-		{"serviceAccountName", func(s *v1alpha1.HelmReleaseSpec) bool { return s.ServiceAccountName != "" }},
-		{"driftDetection", func(s *v1alpha1.HelmReleaseSpec) bool {
-			return s.DriftDetection != nil && s.DriftDetection.Mode != "" && s.DriftDetection.Mode != v1alpha1.DriftDisabled
-		}},
 		{"crds.install", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.CRDs != nil && s.CRDs.Install != "" && s.CRDs.Install != v1alpha1.CRDsCreate
 		}},
