@@ -19,12 +19,15 @@ type desired struct {
 	// Namespace and Name of the release.
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	// PostRender is the digest of what is changed after rendering. It is left out when that is nothing.
+	PostRender string `json:"postRender,omitempty"`
 }
 
 // desiredDigest returns a digest that is equal when the same thing should be deployed.
-func desiredDigest(chartDigest, valuesDigest string, target Target) string {
+func desiredDigest(chartDigest, valuesDigest string, target Target, postRenderDigest string) string {
 	text, err := json.Marshal(desired{
 		Format: 1, Chart: chartDigest, Values: valuesDigest, Namespace: target.Namespace, Name: target.Name,
+		PostRender: postRenderDigest,
 	})
 	if err != nil { // strings and a number can always be marshalled
 		panic(fmt.Sprintf("marshal what is desired: %v", err))

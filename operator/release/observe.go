@@ -160,7 +160,7 @@ func (p *pass) observeChart(ctx context.Context, f *Facts) error {
 		}
 		digest = status.ChartDigest
 	}
-	f.Desired = desiredDigest(digest, p.values.digest, f.Target)
+	f.Desired = desiredDigest(digest, p.values.digest, f.Target, p.settings.render.Digest())
 	return nil
 }
 
@@ -331,7 +331,8 @@ func (p *pass) recordOf(ctx context.Context, target Target, last *seenRecord) (*
 			record.Owner = Foreign
 		}
 	}
-	record.Equal = release.ChartName == path.Base(p.draft.Spec.Chart.Name) &&
+	// A record does not tell how its manifests were changed after rendering.
+	record.Equal = p.settings.render == nil && release.ChartName == path.Base(p.draft.Spec.Chart.Name) &&
 		release.ChartVersion == p.chart.version.Version && p.values.digest != "" && p.values.digest == last.values
 	return record, nil
 }

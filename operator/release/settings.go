@@ -8,6 +8,7 @@ import (
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
 	"github.com/ketches/helm-operator/operator/helm"
+	"github.com/ketches/helm-operator/operator/render"
 )
 
 // Bounds of the durations of a spec. What is shorter counts as the bound, so that no value makes a hot loop.
@@ -29,6 +30,7 @@ type settings struct {
 	upgrade   helm.UpgradeOptions
 	rollback  helm.RollbackOptions
 	uninstall helm.UninstallOptions
+	render    *render.Renderer // nil: nothing is changed after rendering
 	test      helm.TestOptions
 	drift     driftSettings
 }
@@ -69,6 +71,7 @@ func readSettings(release *v1alpha1.HelmRelease) (settings, *Problem) {
 	s.rollback = r.rollback(spec.Rollback)
 	s.rollback.MaxHistory = s.upgrade.MaxHistory
 	s.uninstall = r.uninstall(spec.Uninstall)
+	s.setPostRender(r.postRender(s.target, spec))
 	s.test = r.test(spec.Test, s.upgrade.Timeout)
 	s.drift = r.drift(spec.DriftDetection)
 	if problem := unsupported(spec); problem != nil {

@@ -89,7 +89,7 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		"a policy for CRDs on install": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip}}, "spec.crds.install"},
 		"a policy for CRDs on upgrade": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Upgrade: v1alpha1.CRDsCreate}}, "spec.crds.upgrade"},
 		"post-renderers":               {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},
-		"common metadata":              {v1alpha1.HelmReleaseSpec{CommonMetadata: &v1alpha1.CommonMetadata{Labels: map[string]string{"a": "b"}}}, "spec.commonMetadata"},
+		"common metadata":              {v1alpha1.HelmReleaseSpec{CommonMetadata: &v1alpha1.CommonMetadata{Labels: map[string]string{"app.kubernetes.io/managed-by": "b"}}}, "spec.commonMetadata.labels"},
 		"strict validation on install": {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.install.fieldValidation"},
 		"strict validation on upgrade": {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.upgrade.fieldValidation"},
 	} {
@@ -113,11 +113,10 @@ func TestDefaultsOfFieldsThatAreNotSupportedAreNoProblem(t *testing.T) {
 		Install:        &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationWarn, Remediation: v1alpha1.InstallRemediationRetry},
 		Upgrade:        &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationWarn},
 		Release:        &v1alpha1.ReleaseTarget{OnChange: v1alpha1.OnChangeRefuse},
-		CommonMetadata: &v1alpha1.CommonMetadata{},
 	}))
-	problem := unsupported(&v1alpha1.HelmReleaseSpec{ServiceAccountName: "x", PostRenderers: []v1alpha1.PostRenderer{{}}})
+	problem := unsupported(&v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip, Upgrade: v1alpha1.CRDsCreate}})
 	require.NotNil(t, problem)
-	assert.Contains(t, problem.Message, "spec.serviceAccountName, spec.postRenderers", "all of them are named")
+	assert.Contains(t, problem.Message, "spec.crds.install, spec.crds.upgrade", "all of them are named")
 }
 
 func TestBadInputIsNamedInReadyAndByAnEvent(t *testing.T) {
@@ -291,12 +290,12 @@ func FuzzSplitChart(f *testing.F) {
 
 func TestTheDesiredDigestCoversWhatIsDeployed(t *testing.T) {
 	t.Parallel()
-	base := desiredDigest("chart", "values", appTarget)
-	assert.Equal(t, base, desiredDigest("chart", "values", appTarget))
-	assert.NotEqual(t, base, desiredDigest("chart2", "values", appTarget))
-	assert.NotEqual(t, base, desiredDigest("chart", "values2", appTarget))
-	assert.NotEqual(t, base, desiredDigest("chart", "values", Target{Namespace: "shop", Name: "app2"}))
-	assert.NotEqual(t, base, desiredDigest("chart", "values", Target{Namespace: "shop2", Name: "app"}))
+	base := desiredDigest("chart", "values", appTarget, "")
+	assert.Equal(t, base, desiredDigest("chart", "values", appTarget, ""))
+	assert.NotEqual(t, base, desiredDigest("chart2", "values", appTarget, ""))
+	assert.NotEqual(t, base, desiredDigest("chart", "values2", appTarget, ""))
+	assert.NotEqual(t, base, desiredDigest("chart", "values", Target{Namespace: "shop", Name: "app2"}, ""))
+	assert.NotEqual(t, base, desiredDigest("chart", "values", Target{Namespace: "shop2", Name: "app"}, ""))
 	assert.LessOrEqual(t, len(OwnerHash(strings.Repeat("n", 63), strings.Repeat("n", 253))), 63)
 	assert.NotEqual(t, OwnerHash("a", "b"), OwnerHash("b", "a"))
 }

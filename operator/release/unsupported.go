@@ -22,10 +22,6 @@ func unsupportedFeatures() []feature {
 		{"crds.upgrade", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.CRDs != nil && s.CRDs.Upgrade != "" && s.CRDs.Upgrade != v1alpha1.CRDsSkip
 		}},
-		{"postRenderers", func(s *v1alpha1.HelmReleaseSpec) bool { return len(s.PostRenderers) > 0 }},
-		{"commonMetadata", func(s *v1alpha1.HelmReleaseSpec) bool {
-			return s.CommonMetadata != nil && len(s.CommonMetadata.Labels)+len(s.CommonMetadata.Annotations) > 0
-		}},
 		{"install.fieldValidation", func(s *v1alpha1.HelmReleaseSpec) bool {
 			return s.Install != nil && s.Install.FieldValidation == v1alpha1.FieldValidationStrict
 		}},
