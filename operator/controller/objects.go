@@ -72,6 +72,10 @@ func (o objects) Dependents(ctx context.Context, key types.NamespacedName) ([]v1
 	return list.Items, err
 }
 
+func (o objects) HasServiceAccount(ctx context.Context, key types.NamespacedName) (bool, error) {
+	return o.read(ctx, key, &corev1.ServiceAccount{})
+}
+
 // ValuesObject reads from the API server: only metadata of such objects is cached.
 func (o objects) ValuesObject(ctx context.Context, kind string, key types.NamespacedName) (map[string][]byte, bool, error) {
 	if kind == kindSecret {

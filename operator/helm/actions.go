@@ -249,7 +249,7 @@ func (op *operation) needsNamespace(create bool) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeout(detached(op.ctx), requestTimeout)
 	defer cancel()
-	_, err := op.client.kube.CoreV1().Namespaces().Get(ctx, op.target.Namespace, metav1.GetOptions{})
+	_, err := op.who.kube.CoreV1().Namespaces().Get(ctx, op.target.Namespace, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		return false, nil

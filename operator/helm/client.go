@@ -8,17 +8,14 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
 	"github.com/ketches/helm-operator/operator/fence"
-	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
 // Config is what a Client needs.
@@ -48,16 +45,14 @@ type Client struct {
 	// fence is never nil.
 	fence func() error
 
-	rest      *rest.Config
+	who       *identities
 	kube      kubernetes.Interface
 	metadata  metadata.Interface
 	discovery discovery.CachedDiscoveryInterface
 	mapper    meta.RESTMapper
 	caps      *capabilitiesCache
-	hub       *readiness.Hub
 	encoder   recordEncoder
 	// objects reads and writes objects of any kind, and drops the warnings of the API server.
-	objects   dynamic.Interface
 	manifests manifests
 }
 
@@ -77,23 +72,6 @@ func New(cfg Config) (*Client, error) {
 		conf.Wrap(func(next http.RoundTripper) http.RoundTripper { return fence.Transport(next, mayWrite) })
 	}
 
-	httpClient, err := rest.HTTPClientFor(conf)
-	if err != nil {
-		return nil, fmt.Errorf("helm client: make the HTTP client: %w", err)
-	}
-	// The built-in types, records above all, cost less so. Manifests stay JSON, and so do custom resources.
-	typed := rest.CopyConfig(conf)
-	typed.ContentType = runtime.ContentTypeProtobuf
-	typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	clientset, err := kubernetes.NewForConfigAndClient(typed, httpClient)
-	if err != nil {
-		return nil, fmt.Errorf("helm client: make the Kubernetes client: %w", err)
-	}
-	metadataClient, err := metadata.NewForConfigAndClient(metadata.ConfigFor(conf), httpClient)
-	if err != nil {
-		return nil, fmt.Errorf("helm client: make the metadata client: %w", err)
-	}
-
 	log := cfg.Log
 	if log.GetSink() == nil {
 		log = logr.Discard()
@@ -102,35 +80,26 @@ func New(cfg Config) (*Client, error) {
 	if now == nil {
 		now = time.Now
 	}
-	dynamicClient, err := dynamic.NewForConfigAndClient(conf, httpClient)
+	who := &identities{base: conf, log: log, grace: cfg.Grace, poll: cfg.Poll}
+	own, err := who.get("")
 	if err != nil {
-		return nil, fmt.Errorf("helm client: make the client for waits: %w", err)
+		return nil, err
 	}
-	quiet := rest.CopyConfig(conf)
-	quiet.WarningHandlerWithContext = rest.NoWarnings{}
-	objects, err := dynamic.NewForConfigAndClient(quiet, httpClient)
+	metadataClient, err := metadata.NewForConfig(metadata.ConfigFor(conf))
 	if err != nil {
-		return nil, fmt.Errorf("helm client: make the client for objects: %w", err)
+		return nil, fmt.Errorf("helm client: make the metadata client: %w", err)
 	}
-	hub, err := readiness.New(readiness.Config{
-		Source: readiness.FromDynamic(dynamicClient), Log: log, Grace: cfg.Grace, Poll: cfg.Poll,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("helm client: %w", err)
-	}
-	cached := memory.NewMemCacheClient(clientset.Discovery())
+	cached := memory.NewMemCacheClient(own.kube.Discovery())
 	return &Client{
 		log:       log,
 		now:       now,
 		fence:     mayWrite,
-		rest:      conf,
-		kube:      clientset,
+		who:       who,
+		kube:      own.kube,
 		metadata:  metadataClient,
 		discovery: cached,
 		// The mapper invalidates the discovery cache itself when it does not know a kind.
-		mapper:  restmapper.NewDeferredDiscoveryRESTMapper(cached),
-		caps:    &capabilitiesCache{discovery: cached, now: now},
-		hub:     hub,
-		objects: objects,
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached),
+		caps:   &capabilitiesCache{discovery: cached, now: now},
 	}, nil
 }

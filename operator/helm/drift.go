@@ -32,6 +32,8 @@ type DriftOptions struct {
 	// means any.
 	Revision        int
 	ResourceVersion string
+	// ServiceAccount, "namespace/name", is as whom objects are read and written; the operator when it is empty.
+	ServiceAccount string
 	// Rules name what may differ.
 	Rules []drift.Rule
 	// Correct reports whether an object that differs is mended; nil mends none. It is called from several goroutines.
@@ -64,6 +66,10 @@ func (c *Client) Drift(ctx context.Context, options DriftOptions) (Drift, error)
 	if err := c.fence(); err != nil {
 		return Drift{}, err
 	}
+	who, err := c.who.get(options.ServiceAccount)
+	if err != nil {
+		return Drift{}, err
+	}
 	deployed, err := c.manifestOf(ctx, options)
 	if err != nil {
 		return Drift{}, err
@@ -75,7 +81,7 @@ func (c *Client) Drift(ctx context.Context, options DriftOptions) (Drift, error)
 		room <- struct{}{}
 		work.Go(func() {
 			defer func() { <-room }()
-			looks[i] = c.lookAt(ctx, options, object)
+			looks[i] = c.lookAt(ctx, who, options, object)
 		})
 	}
 	work.Wait()
@@ -92,12 +98,12 @@ type driftLook struct {
 }
 
 // lookAt compares one object and mends it if it is told to.
-func (c *Client) lookAt(ctx context.Context, options DriftOptions, object *unstructured.Unstructured) driftLook {
+func (c *Client) lookAt(ctx context.Context, who *identity, options DriftOptions, object *unstructured.Unstructured) driftLook {
 	look := driftLook{DriftFinding: DriftFinding{Finding: drift.Finding{Object: drift.NameOf(object)}}}
 	if look.err = ctx.Err(); look.err != nil {
 		return look
 	}
-	cluster, namespace, err := c.clusterFor(object, options.Namespace)
+	cluster, namespace, err := c.clusterFor(who, object, options.Namespace)
 	if isNoMatch(err) {
 		look.State, look.Problem = v1alpha1.DriftMissing, "the cluster does not know the kind "+object.GetKind()
 		return look
@@ -125,13 +131,13 @@ func (c *Client) lookAt(ctx context.Context, options DriftOptions, object *unstr
 }
 
 // clusterFor returns the client for an object, and the namespace that it has in the cluster.
-func (c *Client) clusterFor(object *unstructured.Unstructured, fallback string) (drift.Cluster, string, error) {
+func (c *Client) clusterFor(who *identity, object *unstructured.Unstructured, fallback string) (drift.Cluster, string, error) {
 	kind := object.GroupVersionKind()
 	mapping, err := c.mapper.RESTMapping(kind.GroupKind(), kind.Version)
 	if err != nil {
 		return nil, "", err
 	}
-	resource := dynamic.NamespaceableResourceInterface(c.objects.Resource(mapping.Resource))
+	resource := dynamic.NamespaceableResourceInterface(who.objects.Resource(mapping.Resource))
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		return resource, "", nil
 	}

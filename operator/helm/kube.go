@@ -187,7 +187,7 @@ func (k *kubeClient) waitReady(resources kube.ResourceList, timeout time.Duratio
 	if jobs {
 		goal = readiness.GoalReadyWithJobs
 	}
-	err := k.op.client.hub.Wait(k.op.ctx, waitedFor(resources), goal, k.op.waitOptions(timeout))
+	err := k.op.who.hub.Wait(k.op.ctx, waitedFor(resources), goal, k.op.waitOptions(timeout))
 	switch {
 	case err == nil:
 		return nil
@@ -206,7 +206,7 @@ func (k *kubeClient) WatchUntilReady(resources kube.ResourceList, timeout time.D
 	}
 	options := k.op.waitOptions(timeout)
 	options.What = "hook"
-	err := k.op.client.hub.Wait(detached(k.op.ctx), waitedFor(resources), readiness.GoalCompleted, options)
+	err := k.op.who.hub.Wait(detached(k.op.ctx), waitedFor(resources), readiness.GoalCompleted, options)
 	switch {
 	case err == nil:
 		return nil
@@ -226,12 +226,12 @@ func (k *kubeClient) WaitForDelete(resources kube.ResourceList, timeout time.Dur
 	options := k.op.waitOptions(timeout)
 	if hookName(resources) != "" {
 		options.What = "hook"
-		if err := k.op.client.hub.WaitGone(detached(k.op.ctx), waitedFor(resources), options); err != nil {
+		if err := k.op.who.hub.WaitGone(detached(k.op.ctx), waitedFor(resources), options); err != nil {
 			return k.op.failed(StageHooks, err)
 		}
 		return nil
 	}
-	err := k.op.client.hub.WaitGone(k.op.ctx, waitedFor(resources), options)
+	err := k.op.who.hub.WaitGone(k.op.ctx, waitedFor(resources), options)
 	switch {
 	case err == nil:
 		return nil

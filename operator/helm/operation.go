@@ -40,6 +40,9 @@ type operation struct {
 	client *Client
 	kind   actionKind
 	target Target
+	// who reads and writes the objects; unknown is why that is not known.
+	who     *identity
+	unknown error
 	// ctx ends waits only.
 	ctx      context.Context
 	log      logr.Logger
@@ -85,7 +88,10 @@ func (c *Client) begin(ctx context.Context, k actionKind, target Target, values 
 	}
 	op.mask.learn(values)
 
-	conf := rest.CopyConfig(c.rest)
+	if op.who, op.unknown = c.who.get(target.ServiceAccount); op.unknown != nil {
+		op.who = &identity{rest: &rest.Config{}}
+	}
+	conf := rest.CopyConfig(op.who.rest)
 	conf.WarningHandlerWithContext = op.warnings
 	reads := &once{}
 	conf.Wrap(reads.wrap)
@@ -206,8 +212,11 @@ func (op *operation) persisted(rls *rspb.Release, resourceVersion string, create
 	op.last, op.lastRV = &written, resourceVersion
 }
 
-// begun returns the error of an action whose context ended before it began, or nil.
+// begun returns the error of an action that cannot begin, because its context has ended, or nil.
 func (op *operation) begun() error {
+	if op.unknown != nil {
+		return newError(StageValidate, op.unknown, "act as ServiceAccount %s: %s", op.target.ServiceAccount, op.mask.text(describe(op.unknown)))
+	}
 	if op.ctx.Err() == nil {
 		return nil
 	}

@@ -8,6 +8,9 @@ type Target struct {
 	Name string
 	// Namespace of the release, of its records and of those of its objects that name none.
 	Namespace string
+	// ServiceAccount, "namespace/name", is as whom objects are read and written, hooks, lookup and the namespace included; the
+	// operator when it is empty. Records are always read and written as the operator.
+	ServiceAccount string
 	// Labels for the record that the action writes, such as its owner and its operation.
 	Labels map[string]string
 }

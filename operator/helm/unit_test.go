@@ -250,7 +250,7 @@ func TestNewNeedsACluster(t *testing.T) {
 	assert.Error(t, err)
 	client, err := New(Config{REST: &rest.Config{Host: "http://127.0.0.1:1", QPS: 5}})
 	require.NoError(t, err)
-	assert.InDelta(t, -1, client.rest.QPS, 0, "the API server limits the rate, not the client")
+	assert.InDelta(t, -1, client.who.base.QPS, 0, "the API server limits the rate, not the client")
 }
 
 func TestWarningsAreKeptOnce(t *testing.T) {

@@ -46,8 +46,8 @@ func (op *operation) waitOptions(timeout time.Duration) readiness.Options {
 // call tells an operation whom to tell about its waits.
 func (op *operation) call(callbacks Callbacks) {
 	op.callbacks = callbacks
-	if callbacks.Progress == nil {
+	if callbacks.Progress == nil || op.unknown != nil {
 		return
 	}
-	op.reports = op.client.hub.Reports(func(text string) { callbacks.Progress(op.mask.text(text)) })
+	op.reports = op.who.hub.Reports(func(text string) { callbacks.Progress(op.mask.text(text)) })
 }

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/ketches/helm-operator/operator/fence"
+	"github.com/ketches/helm-operator/operator/internal/readiness"
 )
 
 func TestALeaseThatIsLostAtTheEndOfAnUninstallIsTold(t *testing.T) {
@@ -254,7 +255,7 @@ func TestAWaitOutlivesFaultsOfItsWatch(t *testing.T) {
 			_, _, listed := l.count()
 			assert.Equal(t, tt.lists, listed, "only what may have been missed is listed")
 			f.watched(l, 0)
-			assert.Zero(t, f.helm.hub.Watches())
+			assert.Zero(t, f.operatorsHub().Watches())
 		})
 	}
 }
@@ -288,7 +289,7 @@ func TestWaitsOfTwoReleasesShareOneWatch(t *testing.T) {
 	assert.True(t, wantError(t, err).Interrupted())
 	require.ErrorIs(t, err, superseded)
 	f.watched(l, 0)
-	assert.Zero(t, f.helm.hub.Watches())
+	assert.Zero(t, f.operatorsHub().Watches())
 }
 
 func TestObjectsThatAreReadyAtOnceAreNotWaitedFor(t *testing.T) {
@@ -406,7 +407,7 @@ func TestPodsThatCannotStartFailAnInstallAfterTheGracePeriod(t *testing.T) {
 	assert.Contains(t, wantError(t, err).Message,
 		"Deployment web-web: failed: Pod web-1-a: container web: ImagePullBackOff: no such image")
 	assert.Equal(t, StatusFailed, f.last("web").Status)
-	assert.Zero(t, f.helm.hub.Watches())
+	assert.Zero(t, f.operatorsHub().Watches())
 }
 
 func TestProgressAndTurnsOfAnAction(t *testing.T) {
@@ -463,4 +464,12 @@ func TestALostLeaseInterruptsAndWritesNothing(t *testing.T) {
 	_, found, err := f.helm.Last(t.Context(), f.namespace, "other")
 	require.NoError(t, err)
 	assert.False(t, found)
+}
+
+// operatorsHub keeps the watches of waits that are made as the operator.
+func (f *fixture) operatorsHub() *readiness.Hub {
+	f.t.Helper()
+	own, err := f.helm.who.get("")
+	require.NoError(f.t, err)
+	return own.hub
 }

@@ -148,6 +148,11 @@ func deleting(f *Facts) (Decision, bool) {
 			return decision, true
 		}
 	}
+	if f.AccountProblem != nil {
+		problem := *f.AccountProblem
+		problem.Message += ", so that nothing can be uninstalled as it; create it, or set deletionPolicy to Orphan to leave the Helm release behind"
+		return block(f, &problem), true
+	}
 	if f.Dependent != "" {
 		return Decision{Action: Block, Because: "another release must be uninstalled first", Until: f.DependentUntil, Problem: &Problem{
 			Reason: v1alpha1.ReasonDependencyNotReady, Temporary: true,

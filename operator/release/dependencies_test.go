@@ -251,3 +251,28 @@ func TestAReinstallThatCannotUninstallWaitsAndTriesAgain(t *testing.T) {
 	assert.Equal(t, []string{"uninstall shop/app", "install"}, b.helm.done())
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
 }
+
+func TestAServiceAccountThatIsMissingBlocksAndSaysSo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(r *v1alpha1.HelmRelease) { r.Spec.ServiceAccountName = "deployer" })
+	after := b.once()
+	assert.Equal(t, retryAccount, after)
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "ServiceAccount shop/deployer does not exist")
+
+	b.objects.accounts = []string{"shop/deployer"}
+	b.settle()
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
+	assert.Equal(t, "shop/deployer", b.helm.installed.ServiceAccount)
+
+	b.objects.accounts = nil
+	deleted := metav1.NewTime(b.now.Add(-deletionSettles))
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.DeletionTimestamp = &deleted })
+	b.settle()
+	assert.Equal(t, []string{"install"}, b.helm.done())
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "deletionPolicy to Orphan")
+	b.objects.accounts = []string{"shop/deployer"}
+	b.settle()
+	assert.Equal(t, []string{"uninstall shop/app"}, b.helm.done())
+	assert.Equal(t, "shop/deployer", b.helm.removed.ServiceAccount)
+}

@@ -151,6 +151,7 @@ func (p *pass) lookForDrift(ctx context.Context, f *Facts, state *driftState) {
 	options := helm.DriftOptions{
 		Namespace: f.Target.Namespace, Name: f.Target.Name, Revision: f.Newest.Revision,
 		ResourceVersion: newest.release.ResourceVersion, Rules: p.settings.drift.rules,
+		ServiceAccount:  p.settings.account,
 	}
 	if p.settings.drift.mode == v1alpha1.DriftCorrect {
 		options.Correct = func(object drift.Object) bool {

@@ -286,7 +286,8 @@ func TestACorrectionThatIsRefusedIsSaidAndTriedAgainLater(t *testing.T) {
 
 	b.later()
 
-	message := "1 object differs from the release: Deployment shop/web (/spec/selector is 2 instead of 1), not corrected: it could not be mended (Invalid)"
+	message := "1 object differs from the release: Deployment shop/web (/spec/selector is 2 instead of 1), " +
+		"not corrected: it could not be mended (Invalid)"
 	assert.Equal(t, []string{"Warning DriftDetected: " + message}, b.events.take())
 	assert.Equal(t, message, b.condition(v1alpha1.ConditionDrifted).Message)
 	assert.Equal(t, "it could not be mended (Invalid); next correction at 12:20:00 UTC", b.objects.get().Status.Drift.Objects[0].Message)

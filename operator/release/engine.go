@@ -55,6 +55,8 @@ type Objects interface {
 	Release(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, bool, error)
 	// Dependents returns the HelmReleases that name one in their dependsOn.
 	Dependents(ctx context.Context, key types.NamespacedName) ([]v1alpha1.HelmRelease, error)
+	// HasServiceAccount reports whether a ServiceAccount exists.
+	HasServiceAccount(ctx context.Context, key types.NamespacedName) (bool, error)
 	// ValuesObject returns the data of a ConfigMap or Secret, and false when it does not exist.
 	ValuesObject(ctx context.Context, kind string, key types.NamespacedName) (data map[string][]byte, found bool, err error)
 	// OtherOwner returns another HelmRelease than self that exists and owns a Helm release: by the hash on its records

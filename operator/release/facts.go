@@ -115,6 +115,8 @@ type Facts struct {
 	// ChartProblem is why it is not known which chart is meant now. When it is temporary, Desired is what was found earlier.
 	ChartProblem *Problem
 
+	// AccountProblem says why nothing can be done as the ServiceAccount that the spec names; nil means nothing.
+	AccountProblem *Problem
 	// DependencyProblem says which other releases must be Ready before this one is deployed; nil means none.
 	DependencyProblem *Problem
 	// Dependent is a release that depends on this one and must be uninstalled first, when deleting; empty means none.

@@ -295,7 +295,8 @@ type fakeObjects struct {
 	// releases are the other HelmReleases, values the ConfigMaps and Secrets by kind, namespace and name.
 	releases map[types.NamespacedName]*v1alpha1.HelmRelease
 	values   map[string]map[string][]byte
-	broken   error // of reads of values
+	broken   error    // of reads of values
+	accounts []string // ServiceAccounts that exist
 }
 
 func (o *fakeObjects) write(release *v1alpha1.HelmRelease, change func(stored *v1alpha1.HelmRelease)) error {
@@ -361,6 +362,10 @@ func (o *fakeObjects) Dependents(_ context.Context, key types.NamespacedName) ([
 		}
 	}
 	return dependents, nil
+}
+
+func (o *fakeObjects) HasServiceAccount(_ context.Context, key types.NamespacedName) (bool, error) {
+	return slices.Contains(o.accounts, key.String()), nil
 }
 
 func (o *fakeObjects) ValuesObject(_ context.Context, kind string, key types.NamespacedName) (map[string][]byte, bool, error) {

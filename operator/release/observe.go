@@ -45,6 +45,9 @@ func (p *pass) observe(ctx context.Context) (*Facts, error) {
 		if deployed, ok := deployedTarget(p.draft); ok {
 			f.Target = deployed
 		}
+		if err := p.observeAccount(ctx, f); err != nil {
+			return f, err
+		}
 		if err := p.observeDependents(ctx, f); err != nil {
 			return f, err
 		}
@@ -65,6 +68,12 @@ func (p *pass) observe(ctx context.Context) (*Facts, error) {
 func (p *pass) observeWishes(ctx context.Context, f *Facts) error {
 	p.takeRequests(f)
 	if f.Problem == nil {
+		if err := p.observeAccount(ctx, f); err != nil {
+			return err
+		}
+		f.Problem = f.AccountProblem
+	}
+	if f.Problem == nil {
 		if err := p.observeDependencies(ctx, f); err != nil {
 			return err
 		}
@@ -82,6 +91,29 @@ func (p *pass) observeWishes(ctx context.Context, f *Facts) error {
 		}
 	}
 	p.noteDesired(f)
+	return nil
+}
+
+// retryAccount is when a ServiceAccount that is missing is looked for again: nobody watches them.
+const retryAccount = 30 * time.Second
+
+// observeAccount finds out whether the ServiceAccount of the spec exists. To act as one that does not would work, with the rights
+// that are bound to its name.
+func (p *pass) observeAccount(ctx context.Context, f *Facts) error {
+	name := p.draft.Spec.ServiceAccountName
+	if name == "" {
+		return nil
+	}
+	found, err := p.cfg.Objects.HasServiceAccount(ctx, types.NamespacedName{Namespace: p.key.Namespace, Name: name})
+	if err != nil {
+		return fmt.Errorf("read ServiceAccount %s/%s: %w", p.key.Namespace, name, err)
+	}
+	if !found {
+		f.AccountProblem = &Problem{
+			Reason: v1alpha1.ReasonConfigurationError, RetryAfter: retryAccount,
+			Message: fmt.Sprintf("spec.serviceAccountName: ServiceAccount %s/%s does not exist", p.key.Namespace, name),
+		}
+	}
 	return nil
 }
 

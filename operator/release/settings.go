@@ -25,6 +25,8 @@ type settings struct {
 	target   Target
 	interval time.Duration
 	retry    RetryPolicy
+	// account is the ServiceAccount, "namespace/name", as whom objects are written; the operator when it is empty.
+	account string
 
 	install   helm.InstallOptions
 	upgrade   helm.UpgradeOptions
@@ -64,6 +66,9 @@ func readSettings(release *v1alpha1.HelmRelease) (settings, *Problem) {
 	r := reader{}
 	s := settings{target: targetOf(release)}
 	spec := &release.Spec
+	if spec.ServiceAccountName != "" {
+		s.account = release.Namespace + "/" + spec.ServiceAccountName
+	}
 	s.interval = r.duration("interval", spec.Interval, 10*time.Minute, minInterval)
 	s.retry = r.retry(spec.Retry)
 	s.install = r.install(spec)

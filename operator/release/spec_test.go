@@ -82,7 +82,6 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		"a namespace that cannot be": {v1alpha1.HelmReleaseSpec{Release: &v1alpha1.ReleaseTarget{Namespace: "a/b"}}, "a/b"},
 		"a duration that overflows":  {v1alpha1.HelmReleaseSpec{Interval: "99999999999h"}, "spec.interval"},
 		"a timeout that overflows":   {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{Timeout: "99999999999h"}}, "spec.upgrade.timeout"},
-		"serviceAccountName":         {v1alpha1.HelmReleaseSpec{ServiceAccountName: "x"}, "spec.serviceAccountName"},
 		"a path to ignore": {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{
 			Mode: v1alpha1.DriftWarn, Ignore: []v1alpha1.DriftIgnoreRule{{Paths: []string{"spec.replicas"}}},
 		}}, `spec.driftDetection.ignore[0].paths[0]: "spec.replicas" is not a JSON pointer`},

@@ -79,7 +79,7 @@ func warningsOf(record *helm.Release) []string {
 
 // do runs the Helm action.
 func (t task) do(ctx context.Context, callbacks helm.Callbacks) (*helm.Release, error) {
-	target := helm.Target{Name: t.target.Name, Namespace: t.target.Namespace, Labels: map[string]string{
+	target := helm.Target{Name: t.target.Name, Namespace: t.target.Namespace, ServiceAccount: t.settings.account, Labels: map[string]string{
 		v1alpha1.OwnerLabel:     OwnerHash(t.key.Namespace, t.key.Name),
 		v1alpha1.OperationLabel: t.operation.ID,
 	}}
