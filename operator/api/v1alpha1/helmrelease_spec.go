@@ -68,11 +68,13 @@ type HelmReleaseSpec struct {
 	// +optional
 	CRDs *CRDsSpec `json:"crds,omitempty"`
 
-	// PostRenderers change the rendered objects, in order.
+	// PostRenderers change the rendered objects, in order, before they are applied. Hooks and the chart's crds/ folder are left
+	// as they are, as in Helm 3. A rollback deploys what was recorded, without rendering.
 	// +optional
 	PostRenderers []PostRenderer `json:"postRenderers,omitempty"`
 
-	// CommonMetadata is added to every object of the release.
+	// CommonMetadata is added to every object of the release except hooks and the chart's crds/ folder, after the
+	// postRenderers. Templates of Pods and selectors stay as they are.
 	// +optional
 	CommonMetadata *CommonMetadata `json:"commonMetadata,omitempty"`
 
@@ -345,14 +347,14 @@ const (
 
 // PostRenderer changes the rendered objects.
 type PostRenderer struct {
-	// Kustomize changes them with patches and image replacements.
+	// Kustomize changes them with patches and image replacements: the patches in order, then the images.
 	// +optional
 	Kustomize *Kustomize `json:"kustomize,omitempty"`
 }
 
 // Kustomize holds patches and image replacements.
 type Kustomize struct {
-	// Patches, strategic merge or JSON6902, in YAML.
+	// Patches, strategic merge or JSON 6902.
 	// +optional
 	Patches []KustomizePatch `json:"patches,omitempty"`
 
@@ -363,18 +365,20 @@ type Kustomize struct {
 
 // KustomizePatch is a patch and what it applies to.
 type KustomizePatch struct {
-	// Patch in YAML.
+	// Patch in YAML or JSON. A list is a JSON 6902 patch, which needs a target; an object is a strategic merge patch.
 	// +kubebuilder:validation:MinLength=1
 	Patch string `json:"patch"`
 
-	// Target selects the objects; a strategic merge patch names its object itself.
+	// Target selects the objects; none is no error. Its group, version, kind, name and namespace are regular expressions
+	// that must match as a whole, as in Kustomize; an object that names no namespace is in that of the release. Without a
+	// target, a strategic merge patch names its object itself, and an object that the chart does not render is an error.
 	// +optional
 	Target *ObjectSelector `json:"target,omitempty"`
 }
 
 // KustomizeImage replaces an image.
 type KustomizeImage struct {
-	// Name of the image in the chart, without tag.
+	// Name of the image in the chart, without tag. An image that no object has is no error.
 	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name"`
 
@@ -382,22 +386,22 @@ type KustomizeImage struct {
 	// +optional
 	NewName string `json:"newName,omitempty"`
 
-	// NewTag replaces the tag.
+	// NewTag replaces the tag, and drops a digest.
 	// +optional
 	NewTag string `json:"newTag,omitempty"`
 
-	// Digest replaces the tag by a digest.
+	// Digest, "sha256:" and 64 hexadecimal digits, replaces the tag by a digest. With newTag, the image gets both.
 	// +optional
 	Digest string `json:"digest,omitempty"`
 }
 
-// CommonMetadata is added to objects.
+// CommonMetadata is added to objects. It wins over what the chart has under the same key.
 type CommonMetadata struct {
-	// Labels to add.
+	// Labels to add. Helm's own, app.kubernetes.io/managed-by, is refused.
 	// +optional
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Annotations to add.
+	// Annotations to add. Helm's own, meta.helm.sh/..., are refused.
 	// +optional
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
