@@ -20,6 +20,9 @@ type item struct {
 	judged  *unstructured.Unstructured
 	verdict Verdict
 	done    bool
+	// begun is set once a state was judged, and deadline is the one that the object had passed by then.
+	begun    bool
+	deadline string
 	// stepped is when the object last came forward, and steps how far.
 	stepped time.Time
 	steps   int64
@@ -126,7 +129,10 @@ func (w *waiting) judge(i *item) error {
 		return nil
 	}
 	i.judged = i.live
-	i.verdict = Assess(i.live, w.goal)
+	if !i.begun {
+		i.begun, i.deadline = true, passedDeadline(i.live)
+	}
+	i.verdict = assess(i.live, w.goal, i.deadline)
 	wasDone := i.done
 	i.done = i.verdict.State == Ready
 	if i.verdict.Steps > i.steps || wasDone && !i.done {

@@ -61,6 +61,9 @@ const (
 	kindClaim       = "PersistentVolumeClaim"
 )
 
+// deadlineReason is the reason of the condition of a Deployment that has made no progress for too long.
+const deadlineReason = "ProgressDeadlineExceeded"
+
 // kindOf returns the kind of an object with its group.
 func kindOf(object *unstructured.Unstructured) string {
 	return object.GroupVersionKind().GroupKind().String()
@@ -73,12 +76,17 @@ func kindOf(object *unstructured.Unstructured) string {
 //   - Pods fail by what they say themselves only when they are to complete. Being unschedulable never is a failure: a node
 //     may come.
 //   - A paused Deployment is ready: it does not come forward until somebody resumes it.
+//   - A DaemonSet or StatefulSet that updates its Pods when somebody deletes them (OnDelete) is ready once it was observed.
 //   - Workloads must have been observed by their controllers, which then is all that one with no replicas needs.
+//   - A Job that has ended has, even if it is being deleted: its time to live may be over.
 //   - Services need an address inside the cluster, those of type ExternalName aside. Load balancers are not waited for:
 //     theirs may need an hour or a quota.
 //   - ReplicationControllers, which kstatus does not know, are treated as ReplicaSets.
 //   - Custom resources whose status kstatus cannot read are ready: it follows no convention that could tell.
-func Assess(object *unstructured.Unstructured, goal Goal) Verdict {
+func Assess(object *unstructured.Unstructured, goal Goal) Verdict { return assess(object, goal, "") }
+
+// assess is Assess for an object that has passed a deadline before, which does not count; see passedDeadline.
+func assess(object *unstructured.Unstructured, goal Goal, before string) Verdict {
 	kind := kindOf(object)
 	if goal == GoalCompleted {
 		switch kind {
@@ -93,16 +101,23 @@ func Assess(object *unstructured.Unstructured, goal Goal) Verdict {
 	if kind == kindJob && goal == GoalReady {
 		return Verdict{State: Ready}
 	}
-	if object.GetDeletionTimestamp() != nil {
+	var job Verdict
+	if kind == kindJob {
+		job = assessJob(object)
+	}
+	switch {
+	case job.State != Progressing:
+		return job
+	case object.GetDeletionTimestamp() != nil:
 		return Verdict{Text: "is being deleted"}
 	}
 	switch kind {
 	case kindJob:
-		return assessJob(object)
+		return job
 	case kindPod:
 		return assessPod(object)
 	case kindDeployment, kindStatefulSet, kindDaemonSet, kindReplicaSet, kindController:
-		return assessWorkload(object, kind)
+		return assessWorkload(object, kind, before)
 	case kindService:
 		return assessService(object)
 	default:
@@ -228,8 +243,8 @@ func podText(pod *corev1.Pod) string {
 // counts are the numbers of a workload's Pods.
 type counts struct{ wanted, exist, updated, ready, available int64 }
 
-// assessWorkload judges what keeps a number of Pods running.
-func assessWorkload(object *unstructured.Unstructured, kind string) Verdict {
+// assessWorkload judges what keeps a number of Pods running. before is a deadline that it had passed before it is judged.
+func assessWorkload(object *unstructured.Unstructured, kind, before string) Verdict {
 	if paused, _, _ := unstructured.NestedBool(object.Object, "spec", "paused"); paused && kind == kindDeployment {
 		return Verdict{State: Ready}
 	}
@@ -239,7 +254,7 @@ func assessWorkload(object *unstructured.Unstructured, kind string) Verdict {
 	}
 	n := podCounts(object, kind)
 	verdict := Verdict{Steps: n.updated + n.ready + n.available}
-	if n.wanted == 0 && kind != kindDaemonSet {
+	if n.wanted == 0 && kind != kindDaemonSet || kind == kindDaemonSet && updatesOnDelete(object) {
 		verdict.State = Ready
 		return verdict
 	}
@@ -248,6 +263,9 @@ func assessWorkload(object *unstructured.Unstructured, kind string) Verdict {
 		judged = asReplicaSet(object)
 	}
 	of := fromKstatus(judged)
+	if of.State == Failed && before != "" && passedDeadline(object) == before {
+		of = Verdict{Text: "has not come forward since it passed its progress deadline earlier"}
+	}
 	verdict.State = of.State
 	switch of.State {
 	case Failed:
@@ -257,6 +275,31 @@ func assessWorkload(object *unstructured.Unstructured, kind string) Verdict {
 	case Ready:
 	}
 	return verdict
+}
+
+// updatesOnDelete reports whether the Pods of a workload are updated when somebody deletes them. Helm does not wait for that.
+func updatesOnDelete(object *unstructured.Unstructured) bool {
+	strategy, _, _ := unstructured.NestedString(object.Object, "spec", "updateStrategy", "type")
+	return strategy == string(appsv1.OnDeleteDaemonSetStrategyType)
+}
+
+// passedDeadline says when a Deployment was found to have made no progress for too long, as something to compare; it is
+// empty while it was not. The controller keeps what it found in the past until the Deployment comes forward, and says that it
+// has observed a change before it has: only a finding that was made after the change is about it. Both times are those of
+// the controller's clock, so they are not compared with ours.
+func passedDeadline(object *unstructured.Unstructured) string {
+	if kindOf(object) != kindDeployment {
+		return ""
+	}
+	conditions, _, _ := unstructured.NestedSlice(object.Object, "status", "conditions")
+	for _, entry := range conditions {
+		condition, ok := entry.(map[string]any)
+		if !ok || condition["type"] != string(appsv1.DeploymentProgressing) || condition["reason"] != deadlineReason {
+			continue
+		}
+		return fmt.Sprintf("%v %v", condition["lastUpdateTime"], condition["lastTransitionTime"])
+	}
+	return ""
 }
 
 func podCounts(object *unstructured.Unstructured, kind string) counts {

@@ -85,6 +85,12 @@ func TestVerdicts(t *testing.T) {
 		{"a DaemonSet that starts", ds + "status: {observedGeneration: 1, desiredNumberScheduled: 3, currentNumberScheduled: 3, " +
 			"updatedNumberScheduled: 3, numberReady: 2, numberAvailable: 2}}", GoalReady, Progressing, "2 of 3 available"},
 		{"a DaemonSet with no node", ds + "status: {observedGeneration: 1, desiredNumberScheduled: 0}}", GoalReady, Ready, ""},
+		{"a DaemonSet whose Pods somebody has to delete", ds + "spec: {updateStrategy: {type: OnDelete}}, status: {observedGeneration: 1, " +
+			"desiredNumberScheduled: 3, currentNumberScheduled: 3, numberReady: 3, numberAvailable: 3}}", GoalReady, Ready, ""},
+		{"a DaemonSet whose Pods somebody has to delete that was not seen", ds + "spec: {updateStrategy: {type: OnDelete}}, status: " +
+			"{observedGeneration: 0, desiredNumberScheduled: 3}}", GoalReady, Progressing, "has not been observed by its controller yet"},
+		{"a StatefulSet whose Pods somebody has to delete", sts + "spec: {replicas: 3, updateStrategy: {type: OnDelete}}, status: " +
+			"{observedGeneration: 1, replicas: 3, readyReplicas: 3}}", GoalReady, Ready, ""},
 		{"a ReplicationController that starts", rc + "spec: {replicas: 2}, status: {observedGeneration: 1, replicas: 2, " +
 			"fullyLabeledReplicas: 2, readyReplicas: 1, availableReplicas: 1}}", GoalReady, Progressing, "1 of 2 available"},
 		{"a ReplicationController that is there", rc + "spec: {replicas: 1}, status: {observedGeneration: 1, replicas: 1, " +
@@ -96,6 +102,12 @@ func TestVerdicts(t *testing.T) {
 		{"a Job that has completed", job + "status: {conditions: [{type: Complete, status: 'True'}]}}", GoalReadyWithJobs, Ready, ""},
 		{"a Job that has failed", job + "status: {conditions: [{type: Failed, status: 'True', reason: BackoffLimitExceeded, message: enough}]}}",
 			GoalReadyWithJobs, Failed, "BackoffLimitExceeded: enough"},
+		{"a Job that has completed and is removed", "{apiVersion: batch/v1, kind: Job, metadata: {deletionTimestamp: '2026-01-01T00:00:00Z'}, " +
+			"status: {conditions: [{type: Complete, status: 'True'}]}}", GoalReadyWithJobs, Ready, ""},
+		{"a Job that has failed and is removed", "{apiVersion: batch/v1, kind: Job, metadata: {deletionTimestamp: '2026-01-01T00:00:00Z'}, " +
+			"status: {conditions: [{type: Failed, status: 'True', reason: DeadlineExceeded}]}}", GoalReadyWithJobs, Failed, "DeadlineExceeded"},
+		{"a Job that runs and is removed", "{apiVersion: batch/v1, kind: Job, metadata: {deletionTimestamp: '2026-01-01T00:00:00Z'}, " +
+			"status: {active: 1}}", GoalReadyWithJobs, Progressing, "is being deleted"},
 		{"a hook that is a Job", job + "status: {active: 1}}", GoalCompleted, Progressing, "0 of 1 completed"},
 		{"a hook that is neither Job nor Pod", deploy + "spec: {replicas: 1}}", GoalCompleted, Ready, ""},
 		{"a hook that is a Pod which is ready", pod + "status: {phase: Running, conditions: [{type: Ready, status: 'True'}]}}",
