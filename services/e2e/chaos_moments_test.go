@@ -36,6 +36,7 @@ func moments() []moment {
 		recordMoment("rollback", "3", "pending-rollback"),
 		objectMoment("object of the failed revision deleted", "rollback", &corev1.ConfigMapList{}, "-only-"+bad, watch.Deleted),
 		recordMoment("rollback", "3", "deployed"),
+		objectMoment("test created", "test", &corev1.PodList{}, "-check", watch.Added),
 		recordMoment("uninstall", "1", "uninstalling"),
 		objectMoment("first object deleted", "uninstall", &corev1.ConfigMapList{}, "", watch.Deleted),
 		{name: "record deleted", act: "uninstall", list: &corev1.SecretList{}, seen: func(e watch.EventType, o client.Object, name string) bool {

@@ -76,6 +76,16 @@ spec:
 		"templates/before.yaml": hook("before", "pre-install,pre-upgrade", ""),
 		"templates/after.yaml":  hook("after", "post-install,post-upgrade", "{{ .Values.outcome }}"),
 		"templates/gone.yaml":   hook("gone", "pre-delete", ""),
+		"templates/check.yaml": `apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ .Release.Name }}-check
+  labels: {stage: {{ .Release.Name }}}
+  annotations: {helm.sh/hook: test, helm.sh/hook-delete-policy: before-hook-creation}
+spec:
+  restartPolicy: Never
+  containers: [{name: check, image: "example.invalid/check:1"}]
+`,
 	}}
 }
 
@@ -131,6 +141,11 @@ func acts() []act {
 		{name: "install", begin: func(s *story, name string) { s.apply(s.stageRelease(name, first)) }, after: first},
 		{name: "upgrade", onStage: true, begin: say(second), after: second},
 		{name: "rollback", onStage: true, begin: say(bad), after: first, failures: 1},
+		{name: "test", begin: func(s *story, name string) {
+			release := s.stageRelease(name, first)
+			release.Spec.Test = &v1alpha1.TestSpec{Enable: true}
+			s.apply(release)
+		}, after: first},
 		{name: "uninstall", onStage: true, begin: func(s *story, name string) {
 			require.NoError(s, s.Delete(s.ctx, s.release(name)))
 		}},

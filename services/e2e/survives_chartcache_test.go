@@ -15,7 +15,7 @@ func TestSurvivesAChartcacheThatIsAway(t *testing.T) {
 	s := newStory(t)
 	s.repository("charts", newChartRepository(t, stageChart()).URL)
 	r := newRound(0, "")
-	install, upgrade, rollback, uninstall := r.subjects[0], r.subjects[1], r.subjects[2], r.subjects[3]
+	install, upgrade, rollback, tested, uninstall := r.subjects[0], r.subjects[1], r.subjects[2], r.subjects[3], r.subjects[4]
 	calm := &subject{act: upgrade.act, name: "calm"}
 	s.onStage(append(r.subjects, calm)...)
 	before := s.get(calm.name)
@@ -26,11 +26,11 @@ func TestSurvivesAChartcacheThatIsAway(t *testing.T) {
 	begun() // it has its chart
 	require.NoError(t, suite.chartcache.Kill())
 	t.Cleanup(func() { assert.NoError(t, suite.restart(context.Background())) })
-	for _, u := range []*subject{install, upgrade, uninstall} {
+	for _, u := range []*subject{install, upgrade, tested, uninstall} {
 		u.begin(s, u.name)
 	}
 
-	for _, u := range []*subject{install, upgrade} {
+	for _, u := range []*subject{install, upgrade, tested} {
 		release := s.until(u.name, notReady(""))
 		condition := meta.FindStatusCondition(release.Status.Conditions, v1alpha1.ConditionReady)
 		assert.Contains(t, condition.Message, "chartcache", "%s waits for a chart and says so", u.name)
@@ -47,7 +47,7 @@ func TestSurvivesAChartcacheThatIsAway(t *testing.T) {
 	assert.Equal(t, before.Status, s.get(calm.name).Status, "a release that needs no chart is as it was")
 
 	require.NoError(t, suite.chartcache.Start(t.Context()))
-	for _, u := range []*subject{install, upgrade, rollback} {
+	for _, u := range []*subject{install, upgrade, rollback, tested} {
 		s.settle(u)
 	}
 	suite.survived.count("chartcache away", "all acts", true, !t.Failed())
