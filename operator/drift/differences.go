@@ -7,12 +7,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// maxValue bounds a value that is shown, in bytes. What is longer is a file or a certificate, and no one reads it in a status.
+// maxValue bounds a value that is shown, in bytes. What is longer is a file or a certificate, and no one reads it in a status. It is
+// left out, not cut: a secret that was cut in two could not be told from other text.
 const maxValue = 64
 
 // secretPath matches paths whose values are secret however they look. Environment variables are among them: a name beside the
@@ -111,23 +111,15 @@ func (d *differ) report(path string, want, live any) {
 	d.found = append(d.found, difference)
 }
 
-// spell returns a single value as JSON, cut to its bound; nothing for what is no single value.
+// spell returns a single value as JSON; nothing for what is no single value, or too long.
 func spell(value any) string {
 	switch value.(type) {
 	case nil, map[string]any, []any:
 		return ""
 	}
 	text, err := json.Marshal(value)
-	if err != nil {
+	if err != nil || len(text) > maxValue {
 		return ""
 	}
-	if len(text) <= maxValue {
-		return string(text)
-	}
-	const mark = "..."
-	end := maxValue - len(mark)
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return string(text[:end]) + mark
+	return string(text)
 }

@@ -53,8 +53,8 @@ func NameOf(object *unstructured.Unstructured) Object {
 type Difference struct {
 	// Path is a JSON pointer (RFC 6901) to the field; items of lists are counted as in the manifest.
 	Path string
-	// Want and Have are the values of the manifest and of the cluster as JSON, at most 64 bytes each; empty when there is none,
-	// when it is no single value, or when it may be secret.
+	// Want and Have are the values of the manifest and of the cluster as JSON, empty when there is none, when it is no single value or
+	// longer than 64 bytes, or when it may be secret.
 	Want, Have string
 }
 
@@ -66,9 +66,9 @@ type Finding struct {
 	State v1alpha1.DriftState
 	// Differences of an object that is Changed, by path.
 	Differences []Difference
-	// Refused says that the API server does not take the patch that would mend the object.
-	Refused bool
 
+	// refused is why the API server does not take the patch that would mend the object.
+	refused   error
 	want      *unstructured.Unstructured
 	patch     []byte
 	patchKind types.PatchType
@@ -114,8 +114,9 @@ func (c Comparer) Compare(ctx context.Context, cluster Cluster, object *unstruct
 	case switchedOff(live):
 		return finding, nil
 	}
-	finding.want = settled(object, live, append(c.ignored(object), scaled(live)...))
+	mayDiffer := append(c.ignored(object), scaled(live)...)
 	live.SetManagedFields(nil)
+	finding.want = settled(object, live, mayDiffer)
 	if finding.patch, finding.patchKind, err = patchFor(finding.want, live); err != nil || isEmpty(finding.patch) {
 		return finding, err
 	}
@@ -124,7 +125,7 @@ func (c Comparer) Compare(ctx context.Context, cluster Cluster, object *unstruct
 	})
 	switch {
 	case apierrors.IsInvalid(err): // something that cannot be changed differs, such as the selector of a Deployment
-		finding.Refused, after = true, finding.want
+		finding.refused, after = err, finding.want
 	case err != nil:
 		return finding, explain(finding.Object, "patch", ErrNotTried, err)
 	}
@@ -144,6 +145,9 @@ func (c Comparer) Correct(ctx context.Context, cluster Cluster, finding Finding)
 			return explain(finding.Object, "create", ErrNotMended, err)
 		}
 	case v1alpha1.DriftChanged:
+		if finding.refused != nil {
+			return explain(finding.Object, "patch", ErrNotMended, finding.refused)
+		}
 		_, err := cluster.Patch(ctx, finding.Object.Name, finding.patchKind, finding.patch, metav1.PatchOptions{FieldManager: c.Manager})
 		if err != nil {
 			return explain(finding.Object, "patch", ErrNotMended, err)
@@ -166,7 +170,7 @@ func (r refusal) Error() string {
 		reason = string(word)
 	}
 	if apierrors.IsForbidden(r.cause) {
-		reason = fmt.Sprintf("Forbidden: the operator may not %s it, or a policy refuses that", r.verb)
+		reason = fmt.Sprintf("Forbidden: no right to %s it, or a policy refuses that", r.verb)
 	}
 	return fmt.Sprintf("%s: %s (%s)", r.object, r.what, reason)
 }

@@ -20,7 +20,7 @@ func scaled(live *unstructured.Unstructured) (paths [][]string) {
 			continue
 		}
 		var fields map[string]any
-		if json.Unmarshal(entry.FieldsV1.Raw, &fields) == nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) == nil {
 			paths = append(paths, leaves(nil, fields)...)
 		}
 	}

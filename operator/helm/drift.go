@@ -125,7 +125,7 @@ func (c *Client) lookAt(ctx context.Context, who *identity, options DriftOptions
 	}
 	look.Tried = true
 	if err := comparer.Correct(ctx, cluster, look.Finding); err != nil {
-		look.Problem = err.Error()
+		look.Problem = strings.TrimPrefix(err.Error(), look.Object.String()+": ")
 	}
 	return look
 }

@@ -105,13 +105,15 @@ func (d *drifting) look(rules []v1alpha1.DriftIgnoreRule, correct func(drift.Obj
 
 func (d *drifting) patchConfig(patch string) {
 	d.t.Helper()
-	_, err := d.kube.CoreV1().ConfigMaps(d.namespace).Patch(d.t.Context(), "web-config", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	_, err := d.kube.CoreV1().ConfigMaps(d.namespace).
+		Patch(d.t.Context(), "web-config", types.MergePatchType, []byte(patch), metav1.PatchOptions{})
 	require.NoError(d.t, err)
 }
 
 func (d *drifting) patchWeb(patch string) {
 	d.t.Helper()
-	_, err := d.kube.AppsV1().Deployments(d.namespace).Patch(d.t.Context(), "web-web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
+	_, err := d.kube.AppsV1().Deployments(d.namespace).
+		Patch(d.t.Context(), "web-web", types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
 	require.NoError(d.t, err)
 }
 
@@ -369,12 +371,16 @@ func TestObjectsOfCustomKindsAreComparedByMergePatches(t *testing.T) {
 
 func TestAKindThatTheClusterNoLongerKnowsIsMissing(t *testing.T) {
 	f := newFixture(t)
-	deployed, err := decodeManifest(&rspb.Release{Name: "gone", Namespace: f.namespace, Manifest: "apiVersion: example.com/v1\nkind: Gone\nmetadata: {name: a}\n"})
+	deployed, err := decodeManifest(&rspb.Release{
+		Name: "gone", Namespace: f.namespace, Manifest: "apiVersion: example.com/v1\nkind: Gone\nmetadata: {name: a}\n",
+	})
 	require.NoError(t, err)
 	deployed.resourceVersion = "5"
 	f.helm.manifests.put(f.namespace+"/gone", deployed)
 
-	found, err := f.helm.Drift(t.Context(), DriftOptions{Namespace: f.namespace, Name: "gone", Revision: 1, ResourceVersion: "5", Correct: always})
+	found, err := f.helm.Drift(t.Context(), DriftOptions{
+		Namespace: f.namespace, Name: "gone", Revision: 1, ResourceVersion: "5", Correct: always,
+	})
 
 	require.NoError(t, err)
 	require.Equal(t, []string{"Gone a Missing"}, found.list())

@@ -127,7 +127,7 @@ func (p *pass) stay(ctx context.Context, f *Facts, d Decision) (after time.Durat
 	state := p.drifts.of(p.key)
 	p.lookForDrift(ctx, f, state)
 	if state.unsaved != nil {
-		p.noteDrift(f, state)
+		p.noteDrift(state)
 	}
 	if err := p.save(ctx); err != nil {
 		return 0, false, err
@@ -151,7 +151,7 @@ func (p *pass) lookForDrift(ctx context.Context, f *Facts, state *driftState) {
 	options := helm.DriftOptions{
 		Namespace: f.Target.Namespace, Name: f.Target.Name, Revision: f.Newest.Revision,
 		ResourceVersion: newest.release.ResourceVersion, Rules: p.settings.drift.rules,
-		ServiceAccount:  p.settings.account,
+		ServiceAccount: p.settings.account,
 	}
 	if p.settings.drift.mode == v1alpha1.DriftCorrect {
 		options.Correct = func(object drift.Object) bool {
@@ -169,7 +169,7 @@ func (p *pass) lookForDrift(ctx context.Context, f *Facts, state *driftState) {
 		state.next = f.Now.Add(conflictPause)
 	default:
 		state.generation, state.record, state.next = p.draft.Generation, record, f.Now.Add(p.settings.interval)
-		if err != nil || len(found.Problems) > 0 {
+		if looking.Err() == nil && (err != nil || len(found.Problems) > 0) { // one that took too long is not repeated soon
 			state.next = f.Now.Add(min(retryDependency, p.settings.interval))
 		}
 		state.unsaved = &driftNews{Drift: found, err: err}
@@ -209,7 +209,7 @@ func (s *driftState) note(found helm.Drift, now time.Time) {
 func corrected(finding helm.DriftFinding) bool { return finding.Tried && finding.Problem == "" }
 
 // noteDrift writes what a look found into the draft. Events tell what is new.
-func (p *pass) noteDrift(f *Facts, state *driftState) {
+func (p *pass) noteDrift(state *driftState) {
 	news := state.unsaved
 	if news.err != nil {
 		p.set(v1alpha1.ConditionDrifted, metav1.ConditionUnknown, v1alpha1.ReasonDriftUnknown,
@@ -233,7 +233,7 @@ func (p *pass) noteDrift(f *Facts, state *driftState) {
 	if len(mended) > 0 {
 		p.normal(v1alpha1.ReasonDriftCorrected, tellCorrected(mended))
 	}
-	p.draft.Status.Drift = p.driftStatus(f, state, left)
+	p.draft.Status.Drift = p.driftStatus(state, left)
 	p.setDrifted(left, mended, news.Problems)
 }
 
@@ -263,7 +263,7 @@ func (p *pass) setDrifted(left, mended []helm.DriftFinding, problems []string) {
 }
 
 // driftStatus lists the objects that still differ; nil when none does.
-func (p *pass) driftStatus(f *Facts, state *driftState, left []helm.DriftFinding) *v1alpha1.DriftStatus {
+func (p *pass) driftStatus(state *driftState, left []helm.DriftFinding) *v1alpha1.DriftStatus {
 	if len(left) == 0 {
 		return nil
 	}

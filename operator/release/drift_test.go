@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -24,6 +25,8 @@ type fakeDrift struct {
 	err      error
 	// lasting objects differ again after a correction.
 	lasting bool
+	// hangs until the time for a look is over.
+	hangs   bool
 	looks   int
 	options helm.DriftOptions
 	// during is called while a look goes on; may be nil.
@@ -33,6 +36,10 @@ type fakeDrift struct {
 func (h *fakeHelm) Drift(ctx context.Context, options helm.DriftOptions) (helm.Drift, error) {
 	d := &h.drift
 	d.looks++
+	if d.hangs {
+		<-ctx.Done()
+		return helm.Drift{}, context.Cause(ctx)
+	}
 	d.options = options
 	if d.during != nil {
 		d.during()
@@ -317,6 +324,21 @@ func TestALookThatFindsNothingOutSaysSoAndIsTriedAgainSoon(t *testing.T) {
 	b.once()
 	assert.Equal(t, v1alpha1.ReasonNoDrift, b.condition(v1alpha1.ConditionDrifted).Reason)
 	assert.Empty(t, b.events.take())
+}
+
+func TestALookThatTakesTooLongIsGivenUpUntilTheNextInterval(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newDriftBench(t, v1alpha1.DriftWarn)
+		b.helm.drift.hangs = true
+		began := time.Now()
+
+		assert.Equal(t, 10*time.Minute, b.later())
+
+		assert.Equal(t, driftTimeout, time.Since(began))
+		assert.Equal(t, "The objects could not be compared with the release: it took longer than 30s",
+			b.condition(v1alpha1.ConditionDrifted).Message)
+	})
 }
 
 func TestWhatALookFoundIsNotLostToAConflict(t *testing.T) {
