@@ -16,6 +16,8 @@ const (
 	indexSource = "chartSource"
 	// indexDeployed finds releases by the Helm release ("namespace/name") that their status names.
 	indexDeployed = "deployedRelease"
+	// indexTarget finds releases by the Helm release ("namespace/name") that their spec wants.
+	indexTarget = "wantedRelease"
 	// indexOwner finds releases by the hash that stands on the records of their Helm release.
 	indexOwner = "ownerHash"
 	// indexDependency finds releases by what they depend on: "namespace/name" of a HelmRelease.
@@ -43,6 +45,7 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 			}
 			return nil
 		},
+		indexTarget: func(r *v1alpha1.HelmRelease) []string { return []string{release.TargetOf(r).String()} },
 		indexDependency: func(r *v1alpha1.HelmRelease) []string {
 			var keys []string
 			for _, key := range release.DependenciesOf(r) {

@@ -114,12 +114,21 @@ func (o objects) OtherOwner(
 			return types.NamespacedName{}, false, err
 		}
 		for i := range list.Items {
-			if key := client.ObjectKeyFromObject(&list.Items[i]); key != self {
+			other := &list.Items[i]
+			// One that left the release behind keeps it by its mark only.
+			if key := client.ObjectKeyFromObject(other); key != self && hasTarget(other, target) {
 				return key, true, nil
 			}
 		}
 	}
 	return types.NamespacedName{}, false, nil
+}
+
+// hasTarget reports whether a HelmRelease deploys a Helm release, or is to.
+func hasTarget(r *v1alpha1.HelmRelease, target release.Target) bool {
+	deployed := r.Status.HelmRelease
+	return release.TargetOf(r) == target ||
+		deployed != nil && release.Target{Namespace: deployed.Namespace, Name: deployed.Name} == target
 }
 
 // lockedPatch patches what differs, and only if storage still holds saved.

@@ -7,8 +7,11 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
@@ -83,21 +86,43 @@ func (r records) newest(target release.Target) (resourceVersion string, known bo
 	return resourceVersion, newest >= 0
 }
 
-// ownersOf finds the HelmReleases of the release that a record is of, unless what it holds is no news to them.
-func (r references) ownersOf(ctx context.Context, object client.Object) []reconcile.Request {
+// ownersOf finds the HelmReleases of the release that a record is of: those that deployed it, made it, or want to, and wait for
+// somebody else to leave it. Of those that know what it holds, only gone, which no watch tells twice, are news.
+func (r references) ownersOf(ctx context.Context, object client.Object, gone bool) []reconcile.Request {
 	target, ok := targetOfRecord(object)
 	if !ok {
 		return nil
 	}
 	found := r.find(ctx, indexDeployed, target.String())
-	if hash := object.GetLabels()[v1alpha1.OwnerLabel]; hash != "" && len(found) == 0 {
-		found = r.find(ctx, indexOwner, hash)
+	found = append(found, r.find(ctx, indexTarget, target.String())...)
+	if hash := object.GetLabels()[v1alpha1.OwnerLabel]; hash != "" {
+		found = append(found, r.find(ctx, indexOwner, hash)...)
 	}
 	var news []reconcile.Request
 	for _, request := range found {
-		if !r.expects(request.NamespacedName, object.GetResourceVersion()) {
+		if gone || !r.expects(request.NamespacedName, object.GetResourceVersion()) {
 			news = append(news, request)
 		}
 	}
 	return news
+}
+
+// recordsHandler looks at the owners of release records that change.
+func (r references) recordsHandler() handler.Funcs {
+	enqueue := func(queue workqueue.TypedRateLimitingInterface[reconcile.Request], requests []reconcile.Request) {
+		for _, request := range requests {
+			queue.Add(request)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(queue, r.ownersOf(ctx, e.Object, false))
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(queue, r.ownersOf(ctx, e.ObjectNew, false))
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(queue, r.ownersOf(ctx, e.Object, true))
+		},
+	}
 }

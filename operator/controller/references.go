@@ -37,17 +37,14 @@ func (r references) watch(b *builder.Builder) *builder.Builder {
 	return b.
 		WatchesMetadata(&corev1.ConfigMap{}, r.valuesHandler(kindConfigMap), builder.WithPredicates(contentChanged())).
 		WatchesMetadata(&corev1.Secret{}, r.valuesHandler(kindSecret), builder.WithPredicates(contentChanged())).
+		WatchesMetadata(&corev1.Secret{}, r.recordsHandler(), builder.WithPredicates(contentChanged())).
 		Watches(&v1alpha1.HelmRelease{}, handler.EnqueueRequestsFromMapFunc(r.waitingFor), builder.WithPredicates(readinessChanged()))
 }
 
 // valuesHandler finds the releases that take values from an object.
 func (r references) valuesHandler(kind string) handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, object client.Object) []reconcile.Request {
-		requests := r.find(ctx, indexValues, valuesKey(kind, object.GetNamespace(), object.GetName()))
-		if kind == kindSecret {
-			requests = append(requests, r.ownersOf(ctx, object)...)
-		}
-		return requests
+		return r.find(ctx, indexValues, valuesKey(kind, object.GetNamespace(), object.GetName()))
 	})
 }
 
@@ -91,7 +88,7 @@ func readinessChanged() predicate.Predicate {
 		if e.ObjectOld == nil || e.ObjectNew == nil {
 			return false
 		}
-		return readyNow(e.ObjectOld) != readyNow(e.ObjectNew) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+		return readyNow(e.ObjectOld) != readyNow(e.ObjectNew) || len(e.ObjectOld.GetFinalizers()) != len(e.ObjectNew.GetFinalizers()) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 			e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 	}}
 }

@@ -80,6 +80,39 @@ func TestWhatSomebodyElseDoesToAReleaseIsSeenAtOnce(t *testing.T) {
 	assert.Equal(t, "wanted", b.message(b.namespace, "app"))
 }
 
+func TestAReleaseIsInstalledOnceSomebodyElseHasLeftItsName(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.charts("1.0.0")
+	other, err := helm.New(helm.Config{REST: shared.env.Config})
+	require.NoError(t, err)
+	target := helm.Target{Namespace: b.namespace, Name: "app"}
+	_, err = other.Install(b.ctx, helm.InstallOptions{Target: target, ChartSource: helm.ChartSource{Chart: webChart(t, "1.0.0")}})
+	require.NoError(t, err)
+	b.release("app")
+	b.until("app", notReady(v1alpha1.ReasonConfigurationError))
+	_, err = other.Uninstall(b.ctx, helm.UninstallOptions{Target: target, Timeout: patience})
+	require.NoError(t, err)
+	b.until("app", ready) // the interval is ten minutes
+}
+
+func TestWhatWasLeftBehindCanBeTakenOver(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.charts("1.0.0")
+	object := b.release("app")
+	b.until("app", ready)
+	b.edit(object, func() {
+		object.Spec.Release = &v1alpha1.ReleaseTarget{Name: "renamed", OnChange: v1alpha1.OnChangeOrphan}
+		object.Spec.Values = v1alpha1.ValuesFromString("message: renamed")
+	})
+	b.until("app", ready)
+	b.release("heir", func(r *v1alpha1.HelmRelease) {
+		r.Spec.Release = &v1alpha1.ReleaseTarget{Name: "app", Adopt: v1alpha1.AdoptAlways}
+	})
+	b.until("heir", ready)
+}
+
 func TestAChainOfReleasesIsInstalledInOrderAndUninstalledInReverse(t *testing.T) {
 	t.Parallel()
 	const length = 20

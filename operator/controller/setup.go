@@ -10,6 +10,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -25,6 +26,12 @@ import (
 const (
 	repositoryController = "helmrepository-controller"
 	releaseController    = "helmrelease-controller"
+)
+
+// Pauses after a reconcile that failed.
+const (
+	firstRetry   = 50 * time.Millisecond
+	longestRetry = 20 * time.Second
 )
 
 // ChartCache is what the controllers ask chartcache for. *client.Client is one.
@@ -187,7 +194,9 @@ func controllerOptions(options *Options, log logr.Logger) controller.Options {
 	skip := true
 	return controller.Options{
 		MaxConcurrentReconciles: options.Workers,
-		SkipNameValidation:      &skip,
+		// What fails here are requests to the API server. The default waits up to a quarter of an hour, long after it is back.
+		RateLimiter:        workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, longestRetry),
+		SkipNameValidation: &skip,
 		LogConstructor: func(request *reconcile.Request) logr.Logger {
 			if request == nil {
 				return log

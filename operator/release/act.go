@@ -31,9 +31,15 @@ func (p *pass) act(ctx context.Context, f *Facts, d Decision) (after time.Durati
 		p.adopt(ctx, f)
 		return 0, true, nil
 	case Abandon:
+		p.unlockLeft(ctx, f, *f.Elsewhere)
 		p.abandon(ctx, f)
 		return 0, true, nil
 	case Finish:
+		if f.Orphan {
+			if deployed, ok := deployedTarget(p.draft); ok {
+				p.unlockLeft(ctx, f, deployed)
+			}
+		}
 		return 0, false, p.letGo(ctx, d)
 	case Install, Upgrade, Rollback, Uninstall, Test:
 		return p.start(ctx, f, d)
@@ -110,6 +116,21 @@ func (p *pass) unlock(ctx context.Context, f *Facts, d Decision) error {
 		return nil
 	}
 	return err
+}
+
+// unlockLeft unlocks what an operation of ours left pending in a release that is left behind: nobody else would, and Helm refuses
+// to work on it until then. That it cannot be done keeps nothing.
+func (p *pass) unlockLeft(ctx context.Context, f *Facts, target Target) {
+	if f.Last == nil || f.Last.Phase == v1alpha1.OperationSucceeded || f.Last.Phase == v1alpha1.OperationFailed {
+		return
+	}
+	newest, found, err := p.cfg.Helm.Last(ctx, target.Namespace, target.Name)
+	if err == nil && found && newest.Status.Pending() && newest.Labels[v1alpha1.OperationLabel] == f.Last.ID {
+		err = p.cfg.Helm.MarkInterrupted(ctx, target.Namespace, target.Name, newest.Revision, "the release was left behind")
+	}
+	if err != nil {
+		log.FromContext(ctx).Error(err, "Unlock a Helm release that is left behind", "release", target.String())
+	}
 }
 
 // adopt takes note of what is deployed.

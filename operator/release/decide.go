@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
@@ -205,6 +206,15 @@ func elsewhere(f *Facts) (Decision, bool) {
 	case f.OnChange == v1alpha1.OnChangeOrphan:
 		return Decision{Action: Abandon, Because: "release.onChange is Orphan"}, true
 	case f.OnChange == v1alpha1.OnChangeReinstall:
+		// Nothing is removed before its successor can be there.
+		for _, obstacle := range []rule{notOurs, pendingOthers} {
+			if decision, ok := obstacle(f); ok {
+				return decision, true
+			}
+		}
+		if decision := deploy(f, Install, ""); decision.Action == Block {
+			return decision, true
+		}
 		if decision, wait := waitToUninstall(f); wait {
 			return decision, true
 		}
@@ -332,7 +342,7 @@ func mustRollBack(f *Facts) (Decision, bool) {
 	}
 	again := f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed, v1alpha1.OperationInterrupted)
 	first := (f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) || f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed)) &&
-		f.Last.Revision == f.Newest.Revision
+		f.Last.Revision == f.Newest.Revision && f.KnownFailed
 	switch {
 	case !first && !again:
 		return Decision{}, false
@@ -354,8 +364,8 @@ func rollBackBlindly(f *Facts) (Decision, bool) {
 		return Decision{}, false
 	}
 	switch {
-	case f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision:
-	case f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision:
+	case f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision && f.KnownFailed:
+	case f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision && f.KnownFailed:
 	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationInterrupted):
 	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed) && !f.exhausted():
 		if until := f.retryAt(); f.Now.Before(until) {
@@ -408,7 +418,9 @@ func unsure(f *Facts) (Decision, bool) {
 
 // neverDeployed reports that all there is of the release is a first install that failed, which is to be removed.
 func (f *Facts) neverDeployed() bool {
-	return f.Reinstall && f.Newest.is(statusFailed) && f.Newest.Revision == 1 && f.Applied == "" && f.Newest.Owner == Ours
+	return f.Reinstall && f.Newest.is(statusFailed) && f.Newest.Revision == 1 && f.Applied == "" && f.Newest.Owner == Ours &&
+		f.KnownFailed && !f.last(v1alpha1.OperationInstall, v1alpha1.OperationInterrupted) &&
+		!strings.HasPrefix(f.Newest.Description, "interrupted: ") // which is no failure
 }
 
 // failedBefore waits before the same thing is tried again.

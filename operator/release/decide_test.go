@@ -38,6 +38,7 @@ func failedUpgrade(ago time.Duration) func(*Facts) {
 	return func(f *Facts) {
 		f.Desired, f.FailedDigest, f.Failures = "B", "B", 1
 		f.Newest = &Record{Revision: 4, Status: "failed", Operation: "op4", Updated: testTime.Add(-ago)}
+		f.KnownFailed = true
 		f.Last = operation(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed, "op4", 4, "B")
 		f.LastFailure = failure(v1alpha1.ReasonUpgradeFailed, "it broke", ago)
 	}
@@ -55,6 +56,8 @@ func failedInstall(f *Facts) {
 	f.Newest = &Record{Revision: 1, Status: "failed", Operation: "op1"}
 	f.Last = operation(v1alpha1.OperationInstall, v1alpha1.OperationFailed, "op1", 1, "B")
 }
+
+func renamed(f *Facts) { f.Elsewhere, f.OnChange = &elsewhereTest, v1alpha1.OnChangeReinstall }
 
 func reinstall(f *Facts) { f.Reinstall = true }
 
@@ -119,6 +122,22 @@ func TestDecide(t *testing.T) {
 			action: Block, reason: v1alpha1.ReasonDependencyNotReady,
 		},
 
+		// a failed operation that left no failed revision
+		"a revision that only was unlocked is not rolled back": {facts: deployed(failedUpgrade(2*time.Minute), rollback(3), func(f *Facts) { f.KnownFailed = false }), action: Upgrade},
+		"nor blindly": {
+			facts:  deployed(failedUpgrade(2*time.Minute), rollback(3), func(f *Facts) { f.KnownFailed, f.Desired, f.ChartProblem = false, "", chartGone }),
+			action: Block, reason: v1alpha1.ReasonChartNotFound,
+		},
+
+		// release.onChange
+		"a renamed release is uninstalled where its successor may be": {facts: deployed(renamed, func(f *Facts) { f.Newest = nil }), action: Uninstall},
+		"not while someone else has the new name":                     {facts: deployed(renamed, func(f *Facts) { f.Newest.Owner = Foreign }), action: Block, reason: v1alpha1.ReasonConfigurationError},
+		"not while there is no chart for its successor":               {facts: deployed(renamed, func(f *Facts) { f.Newest, f.ChartProblem = nil, cacheAway }), action: Block, reason: v1alpha1.ReasonDependencyNotReady},
+		"not while its successor waits for another release": {
+			facts:  deployed(renamed, func(f *Facts) { f.Newest, f.DependencyProblem = nil, cacheAway }),
+			action: Block, reason: v1alpha1.ReasonDependencyNotReady,
+		},
+
 		// a rollback that is due although what should be deployed is not known any more
 		"what failed is rolled back although the chart is gone":         {facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) { f.Desired, f.ChartProblem = "", chartGone }), action: Rollback, check: ofRevision(3)},
 		"what failed is rolled back although the values are broken now": {facts: deployed(failedUpgrade(time.Second), rollback(3), func(f *Facts) { f.Desired, f.Problem = "", valuesBroken }), action: Rollback, check: ofRevision(3)},
@@ -138,7 +157,17 @@ func TestDecide(t *testing.T) {
 		"a failed first install is removed if so wished":   {facts: deployed(failedInstall, reinstall), action: Uninstall},
 		"it is removed when the next try is due":           {facts: deployed(failedInstall, reinstall, func(f *Facts) { f.LastFailure = failure(v1alpha1.ReasonInstallFailed, "it broke", time.Second) }), action: BackOff, reason: v1alpha1.ReasonInstallFailed},
 		"it is removed when something else is wanted, too": {facts: deployed(failedInstall, reinstall, func(f *Facts) { f.Desired = "C" }), action: Uninstall},
-		"what was deployed once is never removed":          {facts: deployed(failedUpgrade(2*time.Minute), reinstall), action: Upgrade},
+		"an interrupted first install is not removed": {
+			facts: deployed(failedInstall, reinstall, func(f *Facts) {
+				f.Last.Phase, f.FailedDigest, f.Failures, f.Newest.Description = v1alpha1.OperationInterrupted, "", 0, "interrupted: the operator is shutting down"
+			}),
+			action: Upgrade,
+		},
+		"nor one that was interrupted before an edit": {
+			facts:  deployed(failedInstall, reinstall, func(f *Facts) { f.FailedDigest, f.Failures, f.Newest.Description = "", 0, "interrupted: superseded" }),
+			action: Upgrade,
+		},
+		"what was deployed once is never removed": {facts: deployed(failedUpgrade(2*time.Minute), reinstall), action: Upgrade},
 
 		// absent
 		"what is absent is installed":                {facts: deployed(absentRelease), action: Install},

@@ -137,6 +137,7 @@ func (p *pass) observeDependents(ctx context.Context, f *Facts) error {
 		case err != nil:
 			return err
 		case key == p.key, len(path) > 0:
+		case !dependent.DeletionTimestamp.IsZero() && !hasFinalizer(dependent): // it is uninstalled; others keep the object
 		case !dependent.DeletionTimestamp.IsZero():
 			f.Dependent, f.DependentUntil = key.String(), time.Time{}
 			return nil

@@ -104,6 +104,7 @@ func TestWhatOthersDependOnIsUninstalledAfterThem(t *testing.T) {
 	b.settle()
 	b.helm.done()
 	web := otherRelease("web", true, "app")
+	web.Finalizers = []string{v1alpha1.ReleaseFinalizer}
 	withReleases(b, web)
 	deleted := metav1.NewTime(b.now)
 	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.DeletionTimestamp = &deleted })
@@ -128,6 +129,7 @@ func TestADependentThatStaysKeepsNothing(t *testing.T) {
 	t.Parallel()
 	for name, other := range map[string]*v1alpha1.HelmRelease{
 		"it is not deleted":            otherRelease("web", true, "app"),
+		"it is uninstalled already":    deletedRelease("web", "app"),
 		"they depend on each other":    deletedRelease("db", "app"),
 		"it depends on something else": deletedRelease("web", "db"),
 	} {

@@ -144,6 +144,7 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 	finalized := hasFinalizer(release)
 	switch {
 	case !release.DeletionTimestamp.IsZero() && !finalized:
+		e.Forget(types.NamespacedName{Namespace: release.Namespace, Name: release.Name})
 		return 0, nil
 	case !finalized:
 		if err := e.cfg.Objects.AddFinalizer(ctx, release); err != nil {

@@ -151,6 +151,9 @@ type Facts struct {
 	LastFailure *v1alpha1.ReleaseFailure
 	// Retry is the back-off.
 	Retry RetryPolicy
+	// KnownFailed reports that the status knows the newest record to have failed: one that is marked as failed for another reason,
+	// such as a write that did not get through, is no ground for a rollback.
+	KnownFailed bool
 	// Force asks for one upgrade even when nothing changed.
 	Force bool
 

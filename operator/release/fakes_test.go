@@ -32,7 +32,8 @@ const patience = 20 * time.Second
 
 // result is how a fake Helm action ends.
 type result struct {
-	err error
+	interrupts error // while the context goes on
+	err        error
 	// unwritten actions fail before they write a record.
 	unwritten bool
 	// blocks until the context ends, and is interrupted then.
@@ -141,6 +142,8 @@ func (h *fakeHelm) action(ctx context.Context, call string, target helm.Target, 
 	switch {
 	case next.panics:
 		panic("nil map in a template")
+	case next.interrupts != nil:
+		return record, interruptedError{next.interrupts}
 	case next.blocks:
 		<-ctx.Done()
 		return record, interruptedError{context.Cause(ctx)}

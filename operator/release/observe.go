@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,8 +43,12 @@ func (p *pass) observe(ctx context.Context) (*Facts, error) {
 		if f.Orphan && f.Running == nil {
 			return f, nil // leaving it behind needs nothing from storage, which may be unreadable
 		}
-		if deployed, ok := deployedTarget(p.draft); ok {
+		deployed, ok := deployedTarget(p.draft)
+		switch {
+		case ok:
 			f.Target = deployed
+		case checkTarget(f.Target) != nil:
+			return f, nil // nothing was ever deployed under such a name
 		}
 		if err := p.observeAccount(ctx, f); err != nil {
 			return f, err
@@ -333,6 +338,9 @@ func (p *pass) observeStorage(ctx context.Context, f *Facts) error {
 		return err
 	}
 	p.noteNewest(f, &newest)
+	f.KnownFailed = f.Newest != nil && slices.ContainsFunc(p.draft.Status.History, func(r v1alpha1.ReleaseRevision) bool {
+		return r.Revision == f.Newest.Revision && r.Status == statusFailed
+	})
 	if f.Rollback && f.Newest.is(statusFailed) && f.FailedDigest != "" && (f.failedSame() || f.Desired == "") {
 		history, err := p.cfg.Helm.History(ctx, f.Target.Namespace, f.Target.Name)
 		if err != nil {

@@ -225,7 +225,9 @@ func (p *pass) recover(f *Facts, newest *helm.Release) {
 	case wrote && f.Newest.pending():
 		return
 	case last.Type == v1alpha1.OperationUninstall:
-		outcome.Interrupted = !f.Newest.absent()
+		// Of a release that the spec no longer names, these facts say nothing.
+		deployed, ok := deployedTarget(p.draft)
+		outcome.Interrupted = !f.Newest.absent() || ok && deployed != f.Target
 	case wrote && f.Newest.is(statusDeployed):
 		outcome.Record = newest
 	case wrote && f.Newest.is(statusFailed):

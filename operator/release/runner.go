@@ -52,8 +52,8 @@ type RunnerConfig struct {
 	MaxActive int
 	// MaxOperations bounds the operations at once, those that only wait included. At least MaxActive.
 	MaxOperations int
-	// ProgressDelay is how long what an operation waits for is left unsaid, and the shortest time between two words about it;
-	// most waits are shorter. 3 s by default.
+	// ProgressDelay is how long what an operation waits for is left unsaid; most waits are shorter. Until the next word it takes
+	// twice as long each time, up to a minute: each costs a look at the object. 3 s by default.
 	ProgressDelay time.Duration
 	// Wake asks for a reconcile of an object. It must not block and may be called from any goroutine.
 	Wake func(types.NamespacedName)
@@ -65,6 +65,9 @@ type RunnerConfig struct {
 
 // defaultProgressDelay is longer than nearly every wait for something that is not stuck, and short for whoever looks on.
 const defaultProgressDelay = 3 * time.Second
+
+// longestProgressPause is the longest time between two words about what an operation waits for.
+const longestProgressPause = time.Minute
 
 // Runner runs Helm operations outside the reconcile workers: at most one for each object, and a bounded number at once.
 // It keeps the outcome until the worker of the object has recorded it.
@@ -87,9 +90,11 @@ type job struct {
 	outcome   *Outcome
 	// idle says that it only waits.
 	idle bool
-	// progress is what it waits for now, told what was told of that, and tell the timer until that may be told.
+	// progress is what it waits for now, told what was told of that, tell the timer until that may be told, and pause how long it
+	// runs the next time.
 	progress, told string
 	tell           *time.Timer
+	pause          time.Duration
 }
 
 // Running is an operation that runs.
@@ -221,7 +226,8 @@ func (t *Turn) Progress(text string) {
 	defer r.mu.Unlock()
 	t.job.progress = text
 	if t.job.tell == nil {
-		t.job.tell = time.AfterFunc(r.cfg.ProgressDelay, t.tell)
+		pause := max(t.job.pause, r.cfg.ProgressDelay)
+		t.job.tell, t.job.pause = time.AfterFunc(pause, t.tell), min(2*pause, longestProgressPause)
 	}
 }
 

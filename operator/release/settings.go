@@ -37,8 +37,8 @@ type settings struct {
 	drift     driftSettings
 }
 
-// targetOf is where a spec wants its release.
-func targetOf(release *v1alpha1.HelmRelease) Target {
+// TargetOf is where a spec wants its release.
+func TargetOf(release *v1alpha1.HelmRelease) Target {
 	target := Target{Namespace: release.Namespace, Name: release.Name}
 	if wanted := release.Spec.Release; wanted != nil {
 		if wanted.Name != "" {
@@ -64,7 +64,7 @@ func deployedTarget(release *v1alpha1.HelmRelease) (Target, bool) {
 // so that a release can always be uninstalled.
 func readSettings(release *v1alpha1.HelmRelease) (settings, *Problem) {
 	r := reader{}
-	s := settings{target: targetOf(release)}
+	s := settings{target: TargetOf(release)}
 	spec := &release.Spec
 	if spec.ServiceAccountName != "" {
 		s.account = release.Namespace + "/" + spec.ServiceAccountName

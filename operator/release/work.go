@@ -54,7 +54,11 @@ func (t task) run(ctx context.Context, turn *Turn) Outcome {
 		}
 	case errors.As(err, &stopped) && stopped.Interrupted(), client.ReasonOf(err) == 0 && ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		outcome.Interrupted = true
-		t.log.Info("A Helm operation was interrupted", "operation", t.operation.Type, "because", context.Cause(ctx).Error())
+		because := context.Cause(ctx)
+		if because == nil { // it lost the right to write for a while
+			because = err
+		}
+		t.log.Info("A Helm operation was interrupted", "operation", t.operation.Type, "because", because.Error())
 		if errors.Is(context.Cause(ctx), ErrShutdown) {
 			t.leave()
 		}
