@@ -1,26 +1,23 @@
 package server
 
 import (
-	"sync/atomic"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Bounds on what callers can make the server hold.
 const (
-	// DefaultCalls bounds the calls in progress of all callers together, watches and probes aside: each holds a goroutine
-	// and at most a page or two chunks of a download, some 500 KiB, so that all of them fit into 256 MiB.
+	// DefaultCalls bounds the calls in progress of all callers together, details, watches and probes aside: each holds a
+	// goroutine and at most a page or two chunks of a download, some 500 KiB, so that all of them fit into 256 MiB. A call is
+	// in progress until its answer is written to the network, however slowly its caller reads.
 	DefaultCalls = 512
+	// DefaultDetails bounds the calls for details of charts in progress. One may hold 12 MiB (detailBytes) and the message made
+	// of it, but those of the largest public charts have 5 MB, so that all of them fit into 160 MB but for hostile charts.
+	DefaultDetails = 16
 	// DefaultWatches bounds the watches in progress. One costs some 50 KiB, and an operator or a tool has one.
 	DefaultWatches = 1000
-	// busyRetry is how long a caller should wait who came when all were in progress: most calls take milliseconds.
-	busyRetry = time.Second
 
 	// maxRequestBytes bounds a request. The largest valid one holds two tokens of 4 KiB.
 	maxRequestBytes = 64 << 10
@@ -29,8 +26,9 @@ const (
 	maxAnswerBytes = 64 << 20
 	// maxHeaderBytes bounds the metadata of a call, of which this service reads none.
 	maxHeaderBytes = 16 << 10
-	// maxStreams bounds the calls that one connection has open at once.
-	maxStreams = 1000
+	// maxStreams bounds the calls that one connection has open at once: gRPC lets more wait on the side of the client. One
+	// connection must not be able to take all the turns there are.
+	maxStreams = 100
 	// handshakeTime bounds how long a connection may take until it is ready for calls; gRPC's default is two minutes.
 	handshakeTime = 20 * time.Second
 	// writeBufferBytes is how much a connection gathers before it writes to the network: a few system calls for each chunk
@@ -62,32 +60,4 @@ func (cfg Config) bounds() []grpc.ServerOption {
 			MaxConnectionAge: cfg.ConnectionAge, MaxConnectionAgeGrace: cfg.ConnectionGrace,
 		}),
 	}
-}
-
-// turnstile lets a bounded number of calls be in progress. It turns away instead of letting wait: a queue would grow until
-// those in it gave up.
-type turnstile struct {
-	max int64
-	in  atomic.Int64
-}
-
-// enter says whether a call may go on; it must leave then.
-func (t *turnstile) enter() bool {
-	if t.in.Add(1) <= t.max {
-		return true
-	}
-	t.in.Add(-1)
-	return false
-}
-
-func (t *turnstile) leave() { t.in.Add(-1) }
-
-// busy is what a caller gets who was turned away.
-func busy() error {
-	s := status.New(codes.ResourceExhausted, "chartcache has too many calls in progress; try again, or add replicas")
-	detailed, err := s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(busyRetry)})
-	if err != nil { // only an OK status or a detail that cannot be marshalled gets here
-		return s.Err()
-	}
-	return detailed.Err()
 }

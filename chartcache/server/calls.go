@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -17,8 +19,14 @@ import (
 )
 
 // noRetry is the trailer that keeps gRPC clients from repeating a call by their retry policy. Only calls that chartcache
-// did not answer are worth an immediate repetition: an upstream that is down stays down for longer than a second.
-func noRetry() metadata.MD { return metadata.Pairs("grpc-retry-pushback-ms", "-1") }
+// did not answer are worth an immediate repetition: an upstream that is down stays down for longer than a second. Statuses
+// that no policy repeats go without: gRPC counts each of these trailers against the repetitions of a whole connection.
+func noRetry(s *status.Status, err error) (trailer metadata.MD, ok bool) {
+	if s.Code() != codes.Unavailable || !hasReason(err) {
+		return nil, false
+	}
+	return metadata.Pairs("grpc-retry-pushback-ms", "-1"), true
+}
 
 // calls wraps every call: it refuses methods that the table lacks and calls that are too many, bounds the time, validates the
 // request, turns errors and panics into statuses, and tells what came of it.
@@ -26,8 +34,10 @@ type calls struct {
 	methods map[string]observed
 	log     zerolog.Logger
 	now     func() time.Time
-	// others and watches bound what is in progress.
-	others, watches turnstile
+	// others, details and watches bound what is in progress.
+	others, details, watches turnstile
+	// running are the handlers of streams. They may outlive their calls for a moment.
+	running sync.WaitGroup
 	// stopping ends when the server stops; it ends the watches, which would keep it open for ever.
 	stopping context.Context
 }
@@ -54,9 +64,13 @@ func (c *calls) unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 	}
 	one := c.begin(info.FullMethod, m)
 	m.metrics.Received()
+	leave, ok := c.enter(m)
+	if !ok {
+		return nil, c.end(&one, busy()).Err()
+	}
 	ctx, cancel := m.bound(ctx)
 	defer cancel()
-	err = c.let(m, func() error {
+	err = guard(func() error {
 		if m.class != probe {
 			if err := validate(request); err != nil {
 				return err
@@ -70,11 +84,12 @@ func (c *calls) unary(ctx context.Context, request any, info *grpc.UnaryServerIn
 	s := c.end(&one, err)
 	if s.Code() == codes.OK {
 		m.metrics.Sent()
-		return response, nil
+		return &answer{message: response, leave: leave}, nil
 	}
-	if hasReason(err) {
+	leave()
+	if trailer, ok := noRetry(s, err); ok {
 		// The trailer is advice; a caller that is gone does not need it.
-		_ = grpc.SetTrailer(ctx, noRetry())
+		_ = grpc.SetTrailer(ctx, trailer)
 	}
 	return nil, s.Err()
 }
@@ -85,22 +100,46 @@ func (c *calls) stream(server any, stream grpc.ServerStream, info *grpc.StreamSe
 		return refused(info.FullMethod)
 	}
 	one := c.begin(info.FullMethod, m)
+	leave, ok := c.enter(m)
+	if !ok {
+		return c.end(&one, busy()).Err()
+	}
 	ctx, cancel := m.bound(stream.Context())
 	defer cancel()
 	if m.class == watch {
 		defer context.AfterFunc(c.stopping, cancel)()
 	}
-	err := c.let(m, func() error {
-		return handler(server, &boundStream{ServerStream: stream, ctx: ctx, call: &one, validate: validated(info.FullMethod)})
-	})
+	bound := &boundStream{ServerStream: stream, ctx: ctx, metrics: m.metrics, validate: validated(info.FullMethod)}
+	err := c.run(ctx, leave, func() error { return handler(server, bound) })
 	if err != nil && m.class == watch && c.stopping.Err() != nil {
 		err = errStopping
 	}
+	if request := bound.request.Load(); request != nil {
+		one.request = *request
+	}
 	s := c.end(&one, err)
-	if hasReason(err) {
-		stream.SetTrailer(noRetry())
+	if trailer, ok := noRetry(s, err); ok {
+		stream.SetTrailer(trailer)
 	}
 	return s.Err()
+}
+
+// run waits for the handler of a stream, but no longer than its context. A handler that waits in SendMsg for a caller who does
+// not read knows of no context: it fails once its call has ended, which is when gRPC learns what run returned. Its turn
+// lasts until then.
+func (c *calls) run(ctx context.Context, leave func(), handler func() error) error {
+	done := make(chan error, 1)
+	c.running.Go(func() {
+		err := guard(handler)
+		leave()
+		done <- err
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // errStopping is what ends the watches of a server that stops. Their clients connect again, elsewhere if they can.
@@ -124,20 +163,18 @@ func (m method) bound(ctx context.Context) (context.Context, context.CancelFunc)
 	return context.WithTimeout(ctx, m.timeout)
 }
 
-// let makes a call unless there are too many. Probes always pass: a busy server is a healthy one.
-func (c *calls) let(m observed, call func() error) error {
-	turn := &c.others
-	switch m.class {
-	case probe:
-		return guard(call)
-	case watch:
-		turn = &c.watches
+// enter lets a call go on unless there are too many; it must leave then. Probes always pass: a busy server is a healthy one.
+func (c *calls) enter(m observed) (leave func(), ok bool) {
+	switch {
+	case m.class == probe:
+		return func() {}, true
+	case m.class == watch:
+		return c.watches.enter()
+	case m.detail:
+		return c.details.enter()
+	default:
+		return c.others.enter()
 	}
-	if !turn.enter() {
-		return busy()
-	}
-	defer turn.leave()
-	return guard(call)
 }
 
 // guard turns a panic of a handler into an error: one bad request must not end the process for all others.
@@ -218,8 +255,10 @@ func levelOf(code codes.Code) zerolog.Level {
 type boundStream struct {
 	grpc.ServerStream
 	ctx      context.Context
-	call     *oneCall
+	metrics  MethodMetrics
 	validate bool
+	// request is set once it was validated.
+	request atomic.Pointer[any]
 }
 
 // Context returns the bounded context.
@@ -230,14 +269,14 @@ func (s *boundStream) RecvMsg(message any) error {
 	if err := s.ServerStream.RecvMsg(message); err != nil {
 		return err
 	}
-	s.call.method.metrics.Received()
+	s.metrics.Received()
 	if !s.validate {
 		return nil
 	}
 	if err := validate(message); err != nil {
 		return err
 	}
-	s.call.request = message
+	s.request.Store(&message)
 	return nil
 }
 
@@ -246,6 +285,6 @@ func (s *boundStream) SendMsg(message any) error {
 	if err := s.ServerStream.SendMsg(message); err != nil {
 		return err
 	}
-	s.call.method.metrics.Sent()
+	s.metrics.Sent()
 	return nil
 }

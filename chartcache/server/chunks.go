@@ -24,20 +24,27 @@ const (
 // chunkCodec can marshal it.
 type chunk struct{ data mem.Buffer }
 
-// chunkCodec is gRPC's own codec for messages of the contract, and for a chunk.
+// chunkCodec is gRPC's own codec for messages of the contract, and for a chunk or an answer.
 type chunkCodec struct{ encoding.CodecV2 }
 
 func newChunkCodec() chunkCodec { return chunkCodec{encoding.GetCodecV2("proto")} }
 
-// Marshal gives the buffer of a chunk away.
+// Marshal gives the buffer of a chunk, or the turn of an answer, away.
 func (c chunkCodec) Marshal(v any) (mem.BufferSlice, error) {
-	one, ok := v.(*chunk)
-	if !ok {
+	switch v := v.(type) {
+	case *chunk:
+		return v.marshal()
+	case *answer:
+		return v.marshal(c)
+	default:
 		return c.CodecV2.Marshal(v)
 	}
+}
+
+func (c *chunk) marshal() (mem.BufferSlice, error) {
 	head := protowire.AppendTag(nil, responseChunk, protowire.BytesType)
-	head = protowire.AppendVarint(head, uint64(one.data.Len()))
-	return mem.BufferSlice{mem.SliceBuffer(head), one.data}, nil
+	head = protowire.AppendVarint(head, uint64(c.data.Len()))
+	return mem.BufferSlice{mem.SliceBuffer(head), c.data}, nil
 }
 
 // newChunkPool returns a pool of buffers for chunks, which gRPC's own pool would give four times their size.

@@ -82,20 +82,21 @@ func wants(mask *fieldmaskpb.FieldMask, field string) bool {
 func detailProto(files []blob.File) *chartcachev1.ChartDetail {
 	detail := &chartcachev1.ChartDetail{}
 	for _, f := range files {
-		// The texts of the contract are UTF-8, whatever a chart holds.
-		text := strings.ToValidUTF8(string(f.Content), "\uFFFD")
 		switch detailField(f.Path) {
 		case fieldChartYAML:
-			detail.ChartYaml = text
+			detail.ChartYaml = textOf(f.Content)
 		case fieldValues:
-			detail.ValuesYaml = text
+			detail.ValuesYaml = textOf(f.Content)
 		case fieldSchema:
-			detail.ValuesSchema = text
+			detail.ValuesSchema = textOf(f.Content)
 		case fieldReadme:
-			detail.Readme = text
+			detail.Readme = textOf(f.Content)
 		case fieldCRDs:
 			detail.Crds = append(detail.Crds, &chartcachev1.ChartFile{Path: strings.ToValidUTF8(f.Path, "\uFFFD"), Content: f.Content})
 		}
 	}
 	return detail
 }
+
+// textOf is a file as a text of the contract, which is UTF-8 whatever a chart holds.
+func textOf(content []byte) string { return strings.ToValidUTF8(string(content), "\uFFFD") }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
+	"github.com/ketches/helm-operator/chartcache/blob"
 	"github.com/ketches/helm-operator/chartcache/catalog"
 	"github.com/ketches/helm-operator/chartcache/index"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
@@ -98,6 +100,17 @@ func TestDetailOfWhatIsNoTarballIsAnError(t *testing.T) {
 		assert.NotEqual(t, codes.OK, status.Code(err))
 		assert.NotEqual(t, codes.Internal, status.Code(err), "%v", err)
 	}
+}
+
+func TestContentsThatAreSentAsTheyAreAreNotCopied(t *testing.T) {
+	const size = 8 << 20
+	files := []blob.File{{Path: "crds/a.yaml", Content: make([]byte, size)}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	detail := detailProto(files)
+	runtime.ReadMemStats(&after)
+	require.Len(t, detail.GetCrds(), 1)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(size/2))
 }
 
 // detailError asks for parts of a chart that nobody is asked for.

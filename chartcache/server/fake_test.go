@@ -137,10 +137,11 @@ func (t *tarball) Close() error {
 
 // fixture is a server over an in-memory connection.
 type fixture struct {
-	server *Server
-	conn   *grpc.ClientConn
-	client chartcachev1.ChartCacheServiceClient
-	logs   *syncBuffer
+	server   *Server
+	listener *bufconn.Listener
+	conn     *grpc.ClientConn
+	client   chartcachev1.ChartCacheServiceClient
+	logs     *syncBuffer
 	// metrics are what was told of calls.
 	metrics *told
 }
@@ -201,25 +202,38 @@ func start(t *testing.T, c Catalog) *fixture {
 // startWith starts a server with a configuration that lacks a logger and metrics.
 func startWith(t *testing.T, cfg Config) *fixture {
 	t.Helper()
+	return startTable(t, cfg, methods())
+}
+
+// startTable is startWith with another table of methods.
+func startTable(t *testing.T, cfg Config, table map[string]method) *fixture {
+	t.Helper()
 	f := &fixture{logs: &syncBuffer{}, metrics: &told{}}
 	cfg.Logger, cfg.Metrics = zerolog.New(f.logs).Level(zerolog.DebugLevel), f.metrics
-	f.server = New(cfg)
+	f.server = newServer(cfg, table)
 	listener := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
 	go func() { served <- f.server.Serve(listener) }()
-	conn, err := grpc.NewClient("passthrough:///memory",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
-	require.NoError(t, err)
-	f.conn, f.client = conn, chartcachev1.NewChartCacheServiceClient(conn)
+	f.listener = listener
+	f.connect(t)
 	t.Cleanup(func() {
-		require.NoError(t, conn.Close())
+		require.NoError(t, f.conn.Close())
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		f.server.Stop(ctx)
 		require.NoError(t, <-served)
 	})
 	return f
+}
+
+// connect connects, anew where that was done before.
+func (f *fixture) connect(t *testing.T) {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///memory",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return f.listener.DialContext(ctx) }))
+	require.NoError(t, err)
+	f.conn, f.client = conn, chartcachev1.NewChartCacheServiceClient(conn)
 }
 
 func testContext(t *testing.T) context.Context {

@@ -31,6 +31,8 @@ type method struct {
 	class class
 	// timeout ends a call whatever its caller's deadline, so that no abandoned call lives on; 0 means never.
 	timeout time.Duration
+	// detail says that a call may hold many MiB, so that few of them may be in progress.
+	detail bool
 }
 
 // upstreamTime is the longest that a call which may go upstream is given: above the default timeout of a repository
@@ -48,7 +50,7 @@ func methods() map[string]method {
 		chartcachev1.ChartCacheService_ListCharts_FullMethodName:        {class: read, timeout: upstreamTime},
 		chartcachev1.ChartCacheService_ListVersions_FullMethodName:      {class: read, timeout: upstreamTime},
 		chartcachev1.ChartCacheService_ResolveVersion_FullMethodName:    {class: read, timeout: upstreamTime},
-		chartcachev1.ChartCacheService_GetChartDetail_FullMethodName:    {class: read, timeout: upstreamTime},
+		chartcachev1.ChartCacheService_GetChartDetail_FullMethodName:    {class: read, timeout: upstreamTime, detail: true},
 		// A slow line gets 100 MiB in 30 minutes at 58 KiB/s; a client that is slower resumes.
 		chartcachev1.ChartCacheService_DownloadChart_FullMethodName: {class: transfer, timeout: 30 * time.Minute},
 

@@ -31,9 +31,10 @@ type Config struct {
 	Now func() time.Time
 	// Metrics is told what happens to calls; nil means nobody is.
 	Metrics Metrics
-	// Calls bounds the calls in progress, Watches the watches; 0 means DefaultCalls and DefaultWatches. Whoever comes over
-	// it gets RESOURCE_EXHAUSTED and is told to try again.
-	Calls, Watches int
+	// Calls bounds the calls in progress, Details those of them that ask for details of charts, which do not count as Calls,
+	// and Watches the watches; 0 means DefaultCalls, DefaultDetails and DefaultWatches. Whoever comes over it gets
+	// RESOURCE_EXHAUSTED and is told to try again.
+	Calls, Details, Watches int
 	// ConnectionAge is how old a connection gets before its client has to connect anew, and ConnectionGrace how long its
 	// calls may go on then; 0 means DefaultConnectionAge and DefaultConnectionGrace.
 	ConnectionAge, ConnectionGrace time.Duration
@@ -43,16 +44,20 @@ type Config struct {
 type Server struct {
 	grpc   *grpc.Server
 	health *health.Server
+	calls  *calls
 	// endWatches is called when Stop begins.
 	endWatches context.CancelFunc
 }
 
 // New makes a server that reports NOT_SERVING by grpc.health.v1 until SetServing.
-func New(cfg Config) *Server {
+func New(cfg Config) *Server { return newServer(cfg, methods()) }
+
+// newServer is New with another table of methods.
+func newServer(cfg Config, table map[string]method) *Server {
 	cfg = cfg.withDefaults()
 	stopping, endWatches := context.WithCancel(context.Background())
-	c := &calls{methods: observe(methods(), cfg.Metrics), log: cfg.Logger, now: cfg.Now, stopping: stopping}
-	c.others.max, c.watches.max = int64(cfg.Calls), int64(cfg.Watches)
+	c := &calls{methods: observe(table, cfg.Metrics), log: cfg.Logger, now: cfg.Now, stopping: stopping}
+	c.others.max, c.details.max, c.watches.max = int64(cfg.Calls), int64(cfg.Details), int64(cfg.Watches)
 	s := &Server{
 		grpc: grpc.NewServer(append(cfg.bounds(),
 			grpc.Creds(cfg.Credentials),
@@ -61,6 +66,7 @@ func New(cfg Config) *Server {
 			grpc.ChainStreamInterceptor(c.stream),
 		)...),
 		health:     health.NewServer(),
+		calls:      c,
 		endWatches: endWatches,
 	}
 	chartcachev1.RegisterChartCacheServiceServer(s.grpc, &service{catalog: cfg.Catalog, chunks: newChunkPool()})
@@ -77,7 +83,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Metrics == nil {
 		cfg.Metrics = noMetrics{}
 	}
-	cfg.Calls, cfg.Watches = cmp.Or(cfg.Calls, DefaultCalls), cmp.Or(cfg.Watches, DefaultWatches)
+	cfg.Calls, cfg.Details, cfg.Watches = cmp.Or(cfg.Calls, DefaultCalls), cmp.Or(cfg.Details, DefaultDetails), cmp.Or(cfg.Watches, DefaultWatches)
 	cfg.ConnectionAge = cmp.Or(cfg.ConnectionAge, DefaultConnectionAge)
 	cfg.ConnectionGrace = cmp.Or(cfg.ConnectionGrace, DefaultConnectionGrace)
 	return cfg
@@ -110,6 +116,7 @@ func (s *Server) Stop(ctx context.Context) {
 	go func() {
 		defer close(drained)
 		s.grpc.GracefulStop()
+		s.calls.running.Wait()
 	}()
 	select {
 	case <-drained:

@@ -118,14 +118,30 @@ func TestTheCauseOfAnErrorIsLoggedAndNotSent(t *testing.T) {
 	assert.Contains(t, f.logs.String(), "no space left on device")
 }
 
-func TestAnswersOfChartcacheForbidTheRetryOfGRPC(t *testing.T) {
-	f := start(t, &fakeCatalog{repository: func(context.Context, catalog.Source) (catalog.State, error) {
-		return catalog.State{}, failure(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, "upstream is down")
-	}})
-	var trailer metadata.MD
-	_, err := f.client.GetRepository(testContext(t), getCharts(), grpc.Trailer(&trailer))
-	require.Equal(t, codes.Unavailable, status.Code(err))
-	assert.Equal(t, []string{"-1"}, trailer.Get("grpc-retry-pushback-ms"))
+func TestAnswersThatAPolicyOfGRPCWouldRepeatForbidItAndOthersSayNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"upstream is down":  {failure(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, "upstream is down"), []string{"-1"}},
+		"there is no chart": {failure(chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND, "there is no chart"), nil},
+		"a fault":           {failure(chartcachev1.ErrorReason_ERROR_REASON_INTERNAL, "a fault"), nil},
+		"it stops":          {errStopping, nil},
+		"it is busy":        {busy(), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, &fakeCatalog{every: func(context.Context) error { return test.err }})
+			var trailer metadata.MD
+			_, err := f.client.GetRepository(testContext(t), getCharts(), grpc.Trailer(&trailer))
+			require.Equal(t, status.Code(statusOf(test.err).Err()), status.Code(err))
+			assert.Equal(t, test.want, trailer.Get("grpc-retry-pushback-ms"))
+			stream, err := f.client.WatchRepositories(testContext(t), &chartcachev1.WatchRepositoriesRequest{})
+			require.NoError(t, err)
+			_, err = stream.Recv()
+			require.Error(t, err)
+			assert.Equal(t, test.want, stream.Trailer().Get("grpc-retry-pushback-ms"))
+		})
+	}
 }
 
 func TestCallsAreReported(t *testing.T) {
