@@ -22,9 +22,10 @@ const affinityHeader = "chartcache-affinity"
 // It repeats calls that the transport lost, by the back-off given here, which gRPC spreads at random. All of them can be
 // repeated: a second SyncRepository joins or follows the first. The server forbids the repetition of what it answered
 // itself (an upstream that is down does not get up within a second) by a push-back trailer. Streams resume by themselves.
+// Nothing but the number of attempts throttles it: gRPC would count answers with that trailer too, and then give lost calls up
+// while the server is well.
 const serviceConfig = `{
   "loadBalancingConfig": [{"ring_hash_experimental": {"requestHashHeader": "` + affinityHeader + `"}}, {"round_robin": {}}],
-  "retryThrottling": {"maxTokens": 20, "tokenRatio": 0.2},
   "methodConfig": [{
     "name": [
       {"service": "chartcache.v1.ChartCacheService", "method": "ListRepositories"},

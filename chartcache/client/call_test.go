@@ -135,6 +135,30 @@ func TestEveryUnaryCallIsRepeatedWhenItIsLost(t *testing.T) {
 	}
 }
 
+func TestALostCallIsRepeatedAfterManyAnswersThatForbidIt(t *testing.T) {
+	const answers = 12
+	calls := 0
+	client := start(t, &fakeServer{getRepository: func(ctx context.Context, _ *chartcachev1.GetRepositoryRequest) (*chartcachev1.GetRepositoryResponse, error) {
+		switch calls++; {
+		case calls <= answers:
+			if err := forbidRetry(ctx); err != nil {
+				return nil, err
+			}
+			return nil, answered(t, codes.NotFound, "REPOSITORY_NOT_FOUND", "there is no such repository", 0)
+		case calls == answers+1:
+			return nil, lost()
+		}
+		return &chartcachev1.GetRepositoryResponse{}, nil
+	}})
+	for range answers {
+		_, err := client.GetRepository(testContext(t), Named("apps", "charts"))
+		require.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_FOUND, ReasonOf(err), "%v", err)
+	}
+	_, err := client.GetRepository(testContext(t), Named("apps", "charts"))
+	require.NoError(t, err)
+	assert.Equal(t, answers+2, calls)
+}
+
 func TestTheAffinityNamesNoRepositoryAndReplacesAnEarlierOne(t *testing.T) {
 	secret := ByURL("https://charts.example.com/?token=hunter2")
 	assert.Regexp(t, "^[0-9a-f]{16}$", (&Client{}).affinity(secret))

@@ -37,7 +37,8 @@ type Synced struct{}
 // Up says that chartcache is reachable. The first event of a Watch is Up or Down.
 type Up struct{}
 
-// Down says that chartcache is not reachable (any more). It comes once for each loss, not for each try to reconnect.
+// Down says that chartcache is not reachable (any more). It comes once for each loss, not for each try to reconnect, and only when
+// the first try failed too: servers end connections that are old by design.
 type Down struct {
 	// Err is an *Error.
 	Err error
@@ -63,9 +64,10 @@ func (c *Client) Watch(ctx context.Context, handle func(Event)) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		w.lost(err)
 		if progressed {
 			failures = 0
+		} else {
+			w.lost(err)
 		}
 		failures++
 		wait := c.backoff.delay(failures)
