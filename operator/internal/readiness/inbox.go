@@ -69,14 +69,20 @@ func (b *inbox) put(i *interest, object *unstructured.Unstructured, gone bool) {
 	b.wake()
 }
 
-// reset tells all objects that there are.
+// reset tells all objects that there are. What was told of others, and nobody has taken yet, were their last states.
 func (b *inbox) reset(i *interest, objects []*unstructured.Unstructured) {
 	b.mu.Lock()
 	n := b.of(i)
 	n.complete = true
-	clear(n.changed)
+	told := n.changed
+	n.changed = make(map[string]*unstructured.Unstructured, len(objects))
 	for _, object := range objects {
 		n.changed[object.GetName()] = object
+	}
+	for name, object := range told {
+		if now := n.changed[name]; now == nil || now.GetUID() != object.GetUID() {
+			n.removed[name] = object
+		}
 	}
 	b.mu.Unlock()
 	b.wake()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -40,6 +41,8 @@ type item struct {
 
 func (i *item) scope() scope { return scope{resource: i.Resource, namespace: i.Namespace} }
 
+func (i *item) isJob() bool { return i.Kind == "Job" && i.Resource.Group == batchv1.GroupName }
+
 func (i *item) version() string {
 	if i.live == nil {
 		return ""
@@ -47,22 +50,45 @@ func (i *item) version() string {
 	return i.live.GetResourceVersion()
 }
 
-// absorb takes in what the watch of an object said.
-func (w *waiting) absorb(i *item, n *news) {
+// absorb takes in what the watch of an object said. It returns an error when the object had failed before it was deleted.
+func (w *waiting) absorb(i *item, n *news) error {
 	if n.polling && !i.polling {
 		i.polling = true
 		i.lookAt = time.Now()
 	}
 	removed, changed := n.removed[i.Name], n.changed[i.Name]
 	if removed != nil && !older(removed, i.live) {
+		if err := w.judgeLast(i, removed); err != nil {
+			return err
+		}
 		i.vanish(w.goal)
 	}
 	switch {
 	case changed != nil && !older(changed, i.live):
+		if i.live != nil && i.live.GetUID() != changed.GetUID() {
+			i.vanish(w.goal) // unseen
+		}
 		i.see(changed)
 	case changed == nil && removed == nil && n.complete:
 		i.vanish(w.goal)
 	}
+	return nil
+}
+
+// judgeLast judges the last state of an object that was deleted, where that counts: what runs to its end may have got there
+// at the last moment, and who cleans up behind it deletes at once.
+func (w *waiting) judgeLast(i *item, last *unstructured.Unstructured) error {
+	kind := kindOf(last)
+	if w.goal == GoalCompleted && (kind == kindJob || kind == kindPod) || w.goal == GoalReadyWithJobs && kind == kindJob {
+		i.see(last)
+		return w.judge(i)
+	}
+	return nil
+}
+
+// final reports whether an object is at the goal for good: it is gone, or has run to its end.
+func (w *waiting) final(i *item) bool {
+	return i.done && (w.goal == goalGone || w.goal == GoalCompleted || w.goal == GoalReadyWithJobs && i.isJob())
 }
 
 // see takes in a state of an object.
@@ -71,7 +97,7 @@ func (i *item) see(object *unstructured.Unstructured) {
 }
 
 // vanish takes in that the object is not there. For two goals that is the end, whatever has its name later. A hook that is
-// gone was deleted by who cleans up behind Jobs that have completed, or by hand: Helm goes on, and so do we.
+// gone, and was not seen to fail, was deleted by who cleans up behind Jobs, or by hand: Helm goes on, and so do we.
 func (i *item) vanish(goal Goal) {
 	i.live, i.known, i.failed = nil, true, nil
 	if goal == goalGone || goal == GoalCompleted {
@@ -81,7 +107,7 @@ func (i *item) vanish(goal Goal) {
 
 // look asks for an object when that is due.
 func (w *waiting) look(ctx context.Context, i *item, now time.Time) error {
-	if i.done && (w.goal == goalGone || w.goal == GoalCompleted) {
+	if w.final(i) {
 		i.lookAt = time.Time{}
 	}
 	if i.lookAt.IsZero() || i.lookAt.After(now) {
@@ -117,12 +143,16 @@ func (w *waiting) look(ctx context.Context, i *item, now time.Time) error {
 
 // judge says whether an object is at the goal. It returns an error when it never will be.
 func (w *waiting) judge(i *item) error {
-	if w.goal == goalGone || !i.known || i.done && w.goal == GoalCompleted {
+	if w.goal == goalGone || !i.known || w.final(i) {
 		return nil
 	}
 	if i.live == nil {
 		i.done, i.judged, i.steps, i.stepped = false, nil, 0, time.Now()
 		i.verdict = Verdict{Text: "was deleted"}
+		if i.isJob() {
+			// Its time to live removes a Job that failed, too. Helm itself ends with an error here; somebody may make it again.
+			i.verdict.Text = "was deleted before it was seen to complete; does its ttlSecondsAfterFinished leave too little time?"
+		}
 		return nil
 	}
 	if i.live == i.judged {

@@ -87,6 +87,17 @@ func (c *cluster) remove(of schema.GroupVersionResource, namespace, name string)
 	c.tell(clusterEvent{c.version, in, watch.Event{Type: watch.Deleted, Object: object}})
 }
 
+// removeAs deletes an object whose last change no event told of.
+func (c *cluster) removeAs(of schema.GroupVersionResource, last *unstructured.Unstructured) {
+	c.mu.Lock()
+	key := scopeOf(of, last.GetNamespace()) + "/" + last.GetName()
+	last = last.DeepCopy()
+	last.SetUID(c.objects[key].GetUID())
+	c.objects[key] = last
+	c.mu.Unlock()
+	c.remove(of, last.GetNamespace(), last.GetName())
+}
+
 func (c *cluster) tell(event clusterEvent) {
 	c.events = append(c.events, event)
 	for w := range c.open {

@@ -167,7 +167,9 @@ const never = 1000 * time.Hour
 func (w *waiting) step(ctx context.Context) error {
 	for from, n := range w.inbox.take() {
 		if i := w.byInterest[from]; i != nil {
-			w.absorb(i, n)
+			if err := w.absorb(i, n); err != nil {
+				return err
+			}
 		}
 		if pods := w.byPods[from]; pods != nil {
 			pods.absorb(n)

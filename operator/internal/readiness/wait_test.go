@@ -347,6 +347,18 @@ func TestObjectsAreGone(t *testing.T) {
 			require.NoError(t, <-done)
 		})
 	})
+	t.Run("when the watch missed that others have taken their names", func(t *testing.T) {
+		inBubble(t, func(b *bed) {
+			b.put(configMaps, configMap("a"))
+			done := b.waitFor(b.t.Context(), goalGone, Options{}, of("a"))
+			b.pending(done)
+			b.breakWatches()
+			b.remove(configMaps, "ns", "a")
+			b.put(configMaps, configMap("a"))
+			b.compact()
+			require.NoError(t, <-done)
+		})
+	})
 	t.Run("without the right to watch", func(t *testing.T) {
 		inBubble(t, func(b *bed) {
 			b.failing(func(verb, _ string) error {
@@ -370,45 +382,6 @@ func TestObjectsAreGone(t *testing.T) {
 			assert.Equal(t, "timed out after 1m0s waiting for objects to be gone: ConfigMap a (finalizers example.com/hold)", err.Error())
 		})
 	})
-}
-
-func TestHooksRunToTheirEnd(t *testing.T) {
-	job := func(condition string) *unstructured.Unstructured {
-		object := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "batch/v1", "kind": "Job", "metadata": map[string]any{"name": "j", "namespace": "ns"},
-		}}
-		if condition != "" {
-			object.Object["status"] = map[string]any{"conditions": []any{
-				map[string]any{"type": condition, "status": "True", "reason": "Because", "message": "of that"},
-			}}
-		}
-		return object
-	}
-	tests := []struct {
-		name string
-		then func(*bed)
-		want string
-	}{
-		{"a Job completes", func(b *bed) { b.put(jobs, job("Complete")) }, ""},
-		{"a Job fails", func(b *bed) { b.put(jobs, job("Failed")) }, "job j failed: Because: of that"},
-		{"a Job is deleted", func(b *bed) { b.remove(jobs, "ns", "j") }, ""},
-		{"a Job does not end", func(*bed) { time.Sleep(time.Hour) }, "timed out after 1m0s waiting for hook Job j: 0 of 1 completed"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, func(b *bed) {
-				done := b.waitFor(b.t.Context(), GoalCompleted, Options{What: "hook", Timeout: time.Minute}, object(jobs, b.put(jobs, job(""))))
-				b.pending(done)
-				tt.then(b)
-				err := <-done
-				if tt.want == "" {
-					require.NoError(t, err)
-					return
-				}
-				assert.EqualError(t, err, tt.want)
-			})
-		})
-	}
 }
 
 func TestProgressIsToldOnceASecondWhenItChanges(t *testing.T) {
