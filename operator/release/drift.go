@@ -25,7 +25,7 @@ import (
 // leaves undone the next look finds), and most looks find nothing, so that announcing them would be most of their cost. A worker
 // is held for as long as a few requests at once take, and for driftTimeout at the longest.
 
-// driftTimeout bounds one look. Five hundred objects take about two seconds where the API server is not busy.
+// driftTimeout bounds one look. Two hundred objects that do not differ take 0.2 s with an API server on the same two cores.
 const driftTimeout = 30 * time.Second
 
 // maxCorrectionPause is the longest time between two corrections of an object that somebody changes again and again, unless the
