@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -15,11 +16,17 @@ import (
 // listOf is a list of a chart with some versions.
 func listOf(t *testing.T, chart string, versions ...string) *index.List {
 	t.Helper()
+	return describedList(t, "", chart, versions...)
+}
+
+// describedList is listOf with a description that all versions share.
+func describedList(t *testing.T, description, chart string, versions ...string) *index.List {
+	t.Helper()
 	name := filepath.Join(t.TempDir(), "index")
 	f, err := os.Create(name)
 	require.NoError(t, err)
 	b := index.NewBuilder(f)
-	require.NoError(t, b.AddTags(chart, versions, func(string) index.Entry { return index.Entry{} }))
+	require.NoError(t, b.AddTags(chart, versions, func(string) index.Entry { return index.Entry{Description: description} }))
 	_, _, err = b.Finish()
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
@@ -57,6 +64,20 @@ func TestAListThatIsLargerThanTheBoundIsUsedAndNotKept(t *testing.T) {
 	assert.Equal(t, "1.0.0", c.newestStable())
 	assert.Nil(t, l.get(listKey{chart: "web"}))
 	assert.Zero(t, l.bytes)
+}
+
+func TestWhatTheVersionsOfAChartShareCountsAgainstTheBound(t *testing.T) {
+	const bound = 100_000
+	l := newLists(bound)
+	for _, test := range []struct {
+		text int
+		kept bool
+	}{{bound / 2, true}, {bound, false}} {
+		key := listKey{chart: fmt.Sprint(test.text)}
+		l.put(key, describedList(t, strings.Repeat("d", test.text), "web", "1.0.0", "1.1.0"))
+		assert.Equal(t, test.kept, l.get(key) != nil, "%d bytes", test.text)
+	}
+	assert.Greater(t, l.bytes, int64(bound/2))
 }
 
 func TestAListSearchesOnceAndRemembersUpToABound(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/Masterminds/semver/v3"
@@ -212,9 +213,11 @@ func (b *Builder) write(p []byte) {
 	b.err = err
 }
 
-// validName refuses what no chart can be called and what would make logs unreadable.
+// validName refuses what no chart can be called and what would make logs and terminals unreadable, such as control characters,
+// marks of direction and spaces of all kinds.
 func validName(name string) bool {
-	return name != "" && len(name) <= maxNameBytes && utf8.ValidString(name) && !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f })
+	return name != "" && len(name) <= maxNameBytes && utf8.ValidString(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return r == ' ' || !unicode.IsPrint(r) })
 }
 
 // sortable is an entry with its version, parsed.

@@ -30,7 +30,7 @@ const (
 	jsonWindow = 64 << 10
 	// formatSeed makes what was parsed by another version of this code unrecognisable. Change it when the same text is read
 	// differently than before.
-	formatSeed = "1"
+	formatSeed = "2"
 )
 
 // ReadHelm adds the charts of an index.yaml, as YAML or JSON, to b. An entry that Helm would not accept is left out and

@@ -9,6 +9,8 @@ type List struct {
 	// data holds the entries, without what comes before the first; ends says where each one ends.
 	data string
 	ends []uint32
+	// block is the number of bytes that data and shared are parts of, all of which they keep in memory.
+	block int
 }
 
 // List reads the versions of a chart; ok is false when there is no such chart.
@@ -17,8 +19,9 @@ func (r *Reader) List(chart string) (l *List, ok bool, err error) {
 	if !ok {
 		return nil, false, err
 	}
+	block := len(d.data)
 	shared, count := d.list()
-	l = &List{chart: chart, shared: shared, data: d.data, ends: make([]uint32, 0, count)}
+	l = &List{chart: chart, block: block, shared: shared, data: d.data, ends: make([]uint32, 0, count)}
 	for range count {
 		one := decoder{data: d.text()}
 		one.entry(chart, shared)
@@ -51,7 +54,7 @@ func (l *List) Version(i int) string {
 // SizeBytes is about how much memory the list holds.
 func (l *List) SizeBytes() int64 {
 	const header = 128 // this struct and what the allocator adds
-	return header + int64(len(l.data)) + 4*int64(len(l.ends)) + 16*int64(len(l.shared))
+	return header + int64(l.block) + 4*int64(len(l.ends)) + 16*int64(len(l.shared))
 }
 
 func (l *List) at(i int) decoder {

@@ -2,6 +2,7 @@ package index
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -30,7 +31,24 @@ entries:
 		assert.Equal(t, e, list.Entry(i))
 		assert.Equal(t, e.Version, list.Version(i))
 	}
-	assert.Positive(t, list.SizeBytes())
+}
+
+func TestTheSizeOfAListIsThatOfAllThatItKeepsInMemory(t *testing.T) {
+	texts := func(length int) int64 {
+		name := build(t, func(b *Builder) error {
+			return b.AddTags("web", []string{"1.0.0", "1.1.0"}, func(version string) Entry {
+				// Both share the description, and each has a URL of its own.
+				return Entry{Description: strings.Repeat("d", length), URLs: []string{version + strings.Repeat("u", length)}}
+			})
+		})
+		list, ok, err := open(t, name).List("web")
+		require.NoError(t, err)
+		require.True(t, ok)
+		return list.SizeBytes()
+	}
+	const more = 10_000
+	assert.InDelta(t, 3*more, texts(more)-texts(0), 100)
+	assert.Less(t, texts(0), int64(500))
 }
 
 func TestAListOfAChartThatIsNotThereOrDamaged(t *testing.T) {
