@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 
 	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/services/internal/buildinfo"
@@ -79,25 +80,40 @@ func (c *connection) run(cmd *cobra.Command, f func(ctx context.Context, api *cl
 		ctx, cancel = context.WithTimeout(ctx, c.timeout)
 		defer cancel()
 	}
-	return c.explain(f(ctx, api))
+	return c.explain(ctx, f(ctx, api))
 }
 
-// explain says what a failed call means, and what helps.
-func (c *connection) explain(err error) error {
+// explain says what a failed call means, and what helps. ctx is that of the call.
+func (c *connection) explain(ctx context.Context, err error) error {
 	var e *client.Error
 	switch {
 	case !errors.As(err, &e):
 		return err
 	case e.RetryAfter > 0: // a server that is busy, too
-		return fmt.Errorf("%w (try again in %s)", err, e.RetryAfter.Round(time.Second))
-	case client.IsUnreachable(err) && c.tls.Enabled():
-		return fmt.Errorf("no chartcache answers at %s (give its address by --server): %w", c.server, err)
-	case client.IsUnreachable(err):
-		return fmt.Errorf("no chartcache answers at %s (give its address by --server, and --ca-file when it uses TLS): %w", c.server, err)
-	default:
-		return err
+		err = fmt.Errorf("%w (try again in %s)", err, e.RetryAfter.Round(time.Second))
+	case e.Unreachable() && (e.Code == codes.DeadlineExceeded || errors.Is(ctx.Err(), context.DeadlineExceeded)):
+		err = fmt.Errorf("%s: %s", c.tooLate(), e.Message)
+	case e.Unreachable() && c.tls.Enabled():
+		err = fmt.Errorf("no chartcache answers at %s (give its address by --server): %w", c.server, err)
+	case e.Unreachable():
+		err = fmt.Errorf("no chartcache answers at %s (give its address by --server, and --ca-file when it uses TLS): %w", c.server, err)
 	}
+	return &printableError{err}
 }
+
+// tooLate says that the time for an answer is over.
+func (c *connection) tooLate() string {
+	if c.timeout > 0 {
+		return fmt.Sprintf("no answer within --timeout %s", c.timeout)
+	}
+	return "no answer in time (allow for more by --timeout)"
+}
+
+// printableError is an error that says what upstream said, without what a terminal would obey.
+type printableError struct{ err error }
+
+func (e *printableError) Error() string { return printable(e.err.Error()) }
+func (e *printableError) Unwrap() error { return e.err }
 
 // sourceOf reads the argument that names a repository: NAMESPACE/NAME or a URL.
 func sourceOf(argument string) (client.Source, error) {

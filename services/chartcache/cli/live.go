@@ -89,7 +89,7 @@ func describe(e client.Event) (line event, text string) {
 	case *client.Changed:
 		r := repositoryOf(e.Repository)
 		line = event{Event: "changed", Repository: &r, Charts: e.Charts, All: e.AllCharts}
-		text = fmt.Sprintf("changed   %s   %s, %d charts", e.Repository.Source, r.State, r.Charts)
+		text = fmt.Sprintf("changed   %s   %s, %d charts", oneLine(e.Repository.Source.String()), r.State, r.Charts)
 		if len(e.Charts) > 0 {
 			text += "   " + oneLine(strings.Join(e.Charts, " "))
 		}
@@ -98,7 +98,7 @@ func describe(e client.Event) (line event, text string) {
 		}
 	case *client.Deleted:
 		line = event{Event: "deleted", Repository: &repository{Namespace: e.Source.Namespace, Name: e.Source.Name, URL: e.Source.URL}}
-		text = fmt.Sprintf("deleted   %s", e.Source)
+		text = fmt.Sprintf("deleted   %s", oneLine(e.Source.String()))
 	case *client.Synced:
 		line, text = event{Event: "complete"}, "complete"
 	case *client.Up:
@@ -106,5 +106,5 @@ func describe(e client.Event) (line event, text string) {
 	case *client.Down:
 		line, text = event{Event: "disconnected", Error: e.Err.Error()}, fmt.Sprintf("disconnected   %s", e.Err)
 	}
-	return line, text
+	return line, printable(text)
 }

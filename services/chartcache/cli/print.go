@@ -53,6 +53,16 @@ func oneLine(text string) string {
 	return string(clean)
 }
 
+// printable drops the control characters that a terminal may obey, and keeps lines and tabs.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, text)
+}
+
 func printJSON(w io.Writer, value any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")

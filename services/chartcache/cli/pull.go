@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,12 @@ type pull struct {
 
 // run writes the tarball to a temporary file, which gets its name, or is unpacked, when it is whole and verified.
 func (p pull) run(ctx context.Context, api *client.Client, request client.ChartRequest) (got client.Downloaded, path string, err error) {
+	made := missing(p.folder)
+	defer func() {
+		if err != nil {
+			removeEmpty(made)
+		}
+	}()
 	if err := os.MkdirAll(p.folder, 0o755); err != nil { //nolint:gosec // charts are for everybody, as those of helm pull
 		return got, "", fmt.Errorf("create the destination: %w", err)
 	}
@@ -97,24 +104,80 @@ func (p pull) keep(file string, got client.Downloaded) (path string, err error) 
 		return "", fmt.Errorf("the chart's name and version make no file name: %q", name)
 	}
 	path = filepath.Join(p.folder, name)
-	if p.provenance {
-		if len(got.Provenance) == 0 {
-			return "", fmt.Errorf("chart %s %s has no provenance file", got.Version.Chart, got.Version.Version)
-		}
-		if err := os.WriteFile(path+".prov", got.Provenance, 0o644); err != nil { //nolint:gosec // as the chart: for everybody
-			return "", fmt.Errorf("write the provenance file: %w", err)
-		}
+	if !p.provenance {
+		return p.place(file, path, chart)
 	}
+	if len(got.Provenance) == 0 {
+		return "", fmt.Errorf("chart %s %s has no provenance file", got.Version.Chart, got.Version.Version)
+	}
+	provenance, err := writeTemporary(p.folder, got.Provenance)
+	if err != nil {
+		return "", fmt.Errorf("write the provenance file: %w", err)
+	}
+	defer func() { _ = os.Remove(provenance) }() // it has another name when all went well
+	// The provenance file comes last: one without its chart, or with another one, would be worse than none.
+	placed, err := p.place(file, path, chart)
+	if err != nil {
+		return "", err
+	}
+	if err := publish(provenance, path+".prov"); err != nil {
+		return "", fmt.Errorf("write the provenance file: %w", err)
+	}
+	return placed, nil
+}
+
+// place unpacks a tarball, or gives it its name, and returns the path of the result.
+func (p pull) place(file, path, chart string) (placed string, err error) {
 	if p.untar {
 		return unpack(file, p.folder, chart)
 	}
-	if err := os.Chmod(file, 0o644); err != nil {
-		return "", fmt.Errorf("make the file readable: %w", err)
-	}
-	if err := os.Rename(file, path); err != nil {
+	if err := publish(file, path); err != nil {
 		return "", fmt.Errorf("name the file: %w", err)
 	}
 	return path, nil
+}
+
+// publish gives a temporary file, which only its owner can read, its name and lets everybody read it.
+func publish(temporary, path string) error {
+	if err := os.Chmod(temporary, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temporary, path)
+}
+
+// writeTemporary writes a new file into a folder and returns its name.
+func writeTemporary(folder string, content []byte) (name string, err error) {
+	f, err := os.CreateTemp(folder, ".chartcache-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Close()); err != nil {
+		_ = os.Remove(f.Name())
+		return "", err
+	}
+	return f.Name(), nil
+}
+
+// missing returns those of a folder and the folders around it that do not exist, innermost first.
+func missing(folder string) []string {
+	var all []string
+	for {
+		if _, err := os.Lstat(folder); !errors.Is(err, fs.ErrNotExist) {
+			return all
+		}
+		all = append(all, folder)
+		folder = filepath.Dir(folder)
+	}
+}
+
+// removeEmpty removes folders, innermost first, up to one that others have put something into.
+func removeEmpty(folders []string) {
+	for _, folder := range folders {
+		if os.Remove(folder) != nil {
+			return
+		}
+	}
 }
 
 // writer writes a download to a file and shows how much of it has come.

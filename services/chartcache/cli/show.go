@@ -38,7 +38,7 @@ func newShow() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return printDetail(cmd.OutOrStdout(), detail)
+				return printDetail(cmd.OutOrStdout(), isTerminal(cmd.OutOrStdout()), detail)
 			})
 		},
 	}
@@ -47,8 +47,9 @@ func newShow() *cobra.Command {
 	return cmd
 }
 
-// printDetail prints the parts that a detail holds.
-func printDetail(w io.Writer, d client.Detail) error {
+// printDetail prints the parts that a detail holds: as they are to a file or program, and to a terminal without what it would
+// obey.
+func printDetail(w io.Writer, terminal bool, d client.Detail) error {
 	parts := []string{d.ChartYAML, d.Values, d.Readme, d.Schema}
 	for _, f := range d.CRDs {
 		parts = append(parts, "---\n# "+f.Path+"\n"+string(f.Content))
@@ -56,6 +57,9 @@ func printDetail(w io.Writer, d client.Detail) error {
 	for _, part := range parts {
 		if part != "" && !strings.HasSuffix(part, "\n") {
 			part += "\n"
+		}
+		if terminal {
+			part = printable(part)
 		}
 		if _, err := io.WriteString(w, part); err != nil {
 			return fmt.Errorf("print: %w", err)

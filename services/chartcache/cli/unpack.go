@@ -10,10 +10,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 )
 
 // unpack writes the folder of a chart below a destination and returns its path. The server has checked the tarball against
-// its bounds on sizes, files and paths; no path or link can lead outside the destination.
+// its bounds on sizes, files and paths; no path or link can lead outside the destination. The first element of its paths is the
+// chart's folder, whatever it is called there.
 func unpack(file, destination, chart string) (folder string, err error) {
 	folder = filepath.Join(destination, chart)
 	if _, err := os.Lstat(folder); !errors.Is(err, fs.ErrNotExist) {
@@ -25,7 +27,7 @@ func unpack(file, destination, chart string) (folder string, err error) {
 		return "", fmt.Errorf("unpack the chart: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temporary)) }()
-	if err := unpackInto(temporary, file); err != nil {
+	if err := unpackInto(temporary, chart, file); err != nil {
 		return "", fmt.Errorf("unpack the chart: %w", err)
 	}
 	if err := os.Rename(filepath.Join(temporary, chart), folder); err != nil {
@@ -34,7 +36,8 @@ func unpack(file, destination, chart string) (folder string, err error) {
 	return folder, nil
 }
 
-func unpackInto(folder, file string) error {
+// unpackInto writes the files of a tarball below a chart's folder in another one.
+func unpackInto(folder, chart, file string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
@@ -60,7 +63,12 @@ func unpackInto(folder, file string) error {
 		if header.Typeflag != tar.TypeReg {
 			continue // folders come with their files, and charts have nothing else
 		}
-		if err := unpackFile(root, path.Clean(header.Name), archive); err != nil {
+		name := path.Clean(header.Name)
+		_, inside, ok := strings.Cut(name, "/")
+		if !ok || !filepath.IsLocal(name) {
+			return fmt.Errorf("the path %q escapes the folder of the chart", header.Name)
+		}
+		if err := unpackFile(root, path.Join(chart, inside), archive); err != nil {
 			return err
 		}
 	}
