@@ -14,7 +14,6 @@ import (
 	"helm.sh/helm/v3/pkg/kube"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/dynamic"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
 	"github.com/ketches/helm-operator/operator/drift"
@@ -137,7 +136,7 @@ func (c *Client) clusterFor(who *identity, object *unstructured.Unstructured, fa
 	if err != nil {
 		return nil, "", err
 	}
-	resource := dynamic.NamespaceableResourceInterface(who.objects.Resource(mapping.Resource))
+	resource := who.objects.Resource(mapping.Resource)
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		return resource, "", nil
 	}

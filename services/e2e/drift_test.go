@@ -29,7 +29,9 @@ func drifted(status metav1.ConditionStatus, reason string) func(*v1alpha1.HelmRe
 
 // look asks for a look at a release now.
 func (s *story) look(name, request string) {
-	s.edit(name, func(r *v1alpha1.HelmRelease) { r.Annotations = map[string]string{v1alpha1.ReconcileAnnotation: request} })
+	s.edit(name, func(r *v1alpha1.HelmRelease) {
+		r.Annotations = map[string]string{v1alpha1.ReconcileAnnotation: request}
+	})
 }
 
 // patch patches an object as a person does.
@@ -87,7 +89,7 @@ func TestWhatIsDeletedOrEditedByHandIsReportedAndThenCorrected(t *testing.T) {
 	assert.Equal(t, "example.invalid/web:1", web.Spec.Template.Spec.Containers[0].Image)
 	service := &corev1.Service{}
 	require.NoError(t, s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: "app"}, service))
-	assert.EqualValues(t, 8080, service.Spec.Ports[0].TargetPort.IntValue())
+	assert.Equal(t, 8080, service.Spec.Ports[0].TargetPort.IntValue())
 	assert.Equal(t, "a", service.Labels["team"])
 
 	s.edit("app", func(r *v1alpha1.HelmRelease) { r.Spec.DriftDetection = nil })
