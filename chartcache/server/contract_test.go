@@ -181,7 +181,9 @@ func provoke(t *testing.T, m protoreflect.MethodDescriptor, reason chartcachev1.
 			request.Clear(request.WhichOneof(source))
 		}
 	case chartcachev1.ErrorReason_ERROR_REASON_PAGE_EXPIRED:
-		setText(request, "page_token", encodePage(request.Interface().(paged), pageToken{Revision: "r0", Offset: 1}))
+		one, ok := request.Interface().(paged)
+		require.True(t, ok)
+		setText(request, "page_token", encodePage(one, pageToken{Revision: "r0", Offset: 1}))
 	default:
 		c.every = func(context.Context) error {
 			return &cacheerr.Error{Reason: reason, Message: "the message", RetryAfter: 3 * time.Second, Err: errors.New("hunter2")}
@@ -334,4 +336,28 @@ func TestAFieldMaskThatNamesAnUnknownFieldIsRefusedByItsName(t *testing.T) {
 	_, err := detailError(t, "readme", "secrets")
 	assert.ErrorContains(t, err, `"secrets"`)
 	assert.Equal(t, codes.InvalidArgument, status.Code(err))
+}
+
+func TestAServerThatIsBusyOrStopsGivesNoReason(t *testing.T) {
+	// The contract says what a client makes of them.
+	for name, test := range map[string]struct {
+		err     error
+		code    codes.Code
+		retries bool
+	}{
+		"busy":     {busy(), codes.ResourceExhausted, true},
+		"stopping": {errStopping, codes.Unavailable, false},
+		"late":     {context.DeadlineExceeded, codes.DeadlineExceeded, false},
+	} {
+		s := statusOf(test.err)
+		assert.Equal(t, test.code, s.Code(), name)
+		retries := false
+		for _, detail := range s.Details() {
+			_, isInfo := detail.(*errdetails.ErrorInfo)
+			assert.False(t, isInfo, name)
+			_, isRetry := detail.(*errdetails.RetryInfo)
+			retries = retries || isRetry
+		}
+		assert.Equal(t, test.retries, retries, name)
+	}
 }

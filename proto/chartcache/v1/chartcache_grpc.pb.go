@@ -9,6 +9,14 @@
 //
 // Errors are google.rpc.Status with exactly one google.rpc.ErrorInfo of domain "chartcache", whose reason is the name
 // of an ErrorReason without its prefix, and a google.rpc.RetryInfo where a retry helps.
+//
+// A status without an ErrorInfo tells nothing about what was asked for. It comes from chartcache before it looks at a request,
+// or from gRPC:
+//   - RESOURCE_EXHAUSTED with a RetryInfo: chartcache has too many calls in progress; come back after that time.
+//   - UNAVAILABLE: the server is stopping or cannot be reached; connect anew, to another replica if there is one.
+//   - DEADLINE_EXCEEDED, CANCELLED: the time of the call was over, or its caller gave it up.
+//   - any other code, such as UNIMPLEMENTED, or RESOURCE_EXHAUSTED without a RetryInfo: the client and the server do not fit
+//     together, and the same call fails again.
 
 package chartcachev1
 
