@@ -95,6 +95,7 @@ const (
 
 func (p *versionPage) decode(data []byte) error {
 	*p = versionPage{versions: make([]ChartVersion, 0, countFields(data, pageVersions))}
+	var revision chartcachev1.RepositoryRevision
 	for len(data) > 0 {
 		f, rest, err := nextField(data)
 		if err != nil {
@@ -106,11 +107,11 @@ func (p *versionPage) decode(data []byte) error {
 			p.versions = append(p.versions, ChartVersion{})
 			err = decodeVersion(f.bytes, &p.versions[len(p.versions)-1])
 		case f.is(pageToken, protowire.BytesType):
-			p.nextToken = string(f.bytes)
+			if p.nextToken = string(f.bytes); !utf8.ValidString(p.nextToken) {
+				err = errNotUTF8
+			}
 		case f.is(pageRevision, protowire.BytesType):
-			var revision chartcachev1.RepositoryRevision
-			err = proto.Unmarshal(f.bytes, &revision)
-			p.revision = revisionOf(&revision)
+			err = proto.UnmarshalOptions{Merge: true}.Unmarshal(f.bytes, &revision)
 		case f.is(pageStale, protowire.VarintType):
 			p.stale = protowire.DecodeBool(f.varint)
 		}
@@ -118,6 +119,7 @@ func (p *versionPage) decode(data []byte) error {
 			return err
 		}
 	}
+	p.revision = revisionOf(&revision)
 	return nil
 }
 
