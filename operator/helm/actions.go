@@ -114,13 +114,9 @@ func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error)
 	upgrade.WaitForJobs = o.WaitForJobs
 	upgrade.DisableHooks = o.DisableHooks
 
-	leftovers := op.leftovers(history, 0)
+	op.prune(op.leftovers(history, 0))
 	_, err = upgrade.RunWithContext(context.Background(), o.Name, chrt, values)
-	rel, err := op.finish(err, o.CleanupOnFail)
-	if err == nil {
-		op.prune(leftovers)
-	}
-	return rel, err
+	return op.finish(err, o.CleanupOnFail)
 }
 
 // Rollback deploys the chart and the values of an earlier revision again, as a new revision, and returns that. Errors are
@@ -149,12 +145,8 @@ func (c *Client) Rollback(ctx context.Context, o RollbackOptions) (Release, erro
 	rollback.DisableHooks = o.DisableHooks
 
 	// Helm itself removes what the newest revision has too much.
-	leftovers := op.leftovers(history, history[0].Revision)
-	rel, err := op.finish(rollback.Run(o.Name), o.CleanupOnFail)
-	if err == nil {
-		op.prune(leftovers)
-	}
-	return rel, err
+	op.prune(op.leftovers(history, history[0].Revision))
+	return op.finish(rollback.Run(o.Name), o.CleanupOnFail)
 }
 
 // Uninstall deletes the objects of a release and waits until they are gone, then deletes its records or, with KeepHistory,

@@ -57,17 +57,55 @@ func (op *operation) leftovers(history []Revision, except int) []string {
 	return manifests
 }
 
-// prune deletes objects of earlier manifests that the new revision lacks, if they still say that they belong to the
-// release and do not ask to be kept.
+// pruning is the client of an upgrade or a rollback that also deletes what failed revisions left. It does so while the record
+// of the new revision is pending: whoever is stopped before it says "deployed" leaves a failed revision behind, and the next
+// operation finds all leftovers again. Once the record says so, nobody looks at older failed revisions any more.
+type pruning struct {
+	*kubeClient
+	manifests []string
+}
+
+// prune makes the operation delete what earlier manifests have and the new revision lacks.
 func (op *operation) prune(manifests []string) {
-	if len(manifests) == 0 || op.last == nil {
-		return
+	if len(manifests) > 0 {
+		op.config.KubeClient = &pruning{kubeClient: op.kube, manifests: manifests}
 	}
-	wanted, err := op.kube.Build(strings.NewReader(op.last.Manifest), true)
-	if err != nil {
-		op.logFailure("Objects of failed revisions stay", err)
-		return
+}
+
+// Update updates the objects, then deletes leftovers.
+func (p *pruning) Update(original, target kube.ResourceList, force bool) (*kube.Result, error) {
+	result, err := p.kubeClient.Update(original, target, force)
+	if err == nil {
+		p.op.aside(func() { p.op.deleteLeftovers(p.manifests, target) })
 	}
+	return result, err
+}
+
+// UpdateThreeWayMerge is Update with a three-way merge for custom resources, too.
+func (p *pruning) UpdateThreeWayMerge(original, target kube.ResourceList, force bool) (*kube.Result, error) {
+	result, err := p.kubeClient.UpdateThreeWayMerge(original, target, force)
+	if err == nil {
+		p.op.aside(func() { p.op.deleteLeftovers(p.manifests, target) })
+	}
+	return result, err
+}
+
+// aside does something whose failure is not why the action fails, if it does.
+func (op *operation) aside(do func()) {
+	op.mu.Lock()
+	stage, cause := op.stage, op.cause
+	op.mu.Unlock()
+	do()
+	op.mu.Lock()
+	defer op.mu.Unlock()
+	if !op.interrupted {
+		op.stage, op.cause = stage, cause
+	}
+}
+
+// deleteLeftovers deletes objects of earlier manifests that are not wanted, if they still say that they belong to the
+// release and do not ask to be kept. As where Helm deletes what a revision lacks, a failure is logged and ends nothing.
+func (op *operation) deleteLeftovers(manifests []string, wanted kube.ResourceList) {
 	for _, manifest := range manifests {
 		// Kinds that are unknown meanwhile are left out of what Build returns.
 		old, err := op.kube.Build(strings.NewReader(manifest), false)
