@@ -14,6 +14,7 @@ import (
 // Install deploys a chart under a name that is not in use, and returns the revision that it made. Errors are *Error.
 func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error) {
 	op := c.begin(ctx, kindInstall, o.Target, o.Values)
+	op.strict = o.StrictFields
 	op.call(o.Callbacks)
 	if err := validName(o.Name); err != nil {
 		return Release{}, err
@@ -37,7 +38,14 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 		return Release{}, err
 	}
 	// With definitions of its own, a chart changes what the cluster can do before it is rendered: Helm asks again then.
-	newKinds := !o.SkipCRDs && len(chrt.CRDObjects()) > 0
+	skipCRDs := o.SkipCRDs || o.CRDs == CRDsSkip
+	if !skipCRDs && o.CRDs == CRDsCreateReplace {
+		skipCRDs = true
+		if err := op.applyCRDs(o.ChartSource, o.Values, true); err != nil {
+			return Release{}, err
+		}
+	}
+	newKinds := !skipCRDs && len(chrt.CRDObjects()) > 0
 	if !newKinds {
 		if err := op.useCapabilities(); err != nil {
 			return Release{}, err
@@ -48,7 +56,7 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 	install.ReleaseName = o.Name
 	install.Namespace = o.Namespace
 	install.CreateNamespace = makeNamespace
-	install.SkipCRDs = o.SkipCRDs
+	install.SkipCRDs = skipCRDs
 	install.Replace = o.Replace
 	install.TakeOwnership = o.TakeOwnership
 	install.SkipSchemaValidation = true // done above
@@ -70,6 +78,7 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 // Upgrade deploys a chart over a release, and returns the revision that it made. Errors are *Error.
 func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error) {
 	op := c.begin(ctx, kindUpgrade, o.Target, o.Values)
+	op.strict = o.StrictFields
 	op.call(o.Callbacks)
 	if err := op.begun(); err != nil {
 		return Release{}, err
@@ -93,6 +102,11 @@ func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error)
 	}
 	if err := op.checkValues(chrt, o.ChartSource, values, reuse); err != nil {
 		return Release{}, err
+	}
+	if o.CRDs == CRDsCreate || o.CRDs == CRDsCreateReplace {
+		if err := op.applyCRDs(o.ChartSource, values, o.CRDs == CRDsCreateReplace); err != nil {
+			return Release{}, err
+		}
 	}
 	if err := op.useCapabilities(); err != nil {
 		return Release{}, err

@@ -98,8 +98,7 @@ func New(cfg Config) (*Client, error) {
 		kube:      own.kube,
 		metadata:  metadataClient,
 		discovery: cached,
-		// The mapper invalidates the discovery cache itself when it does not know a kind.
-		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached),
+		mapper: &kindMapper{ResettableRESTMapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), now: now},
 		caps:   &capabilitiesCache{discovery: cached, now: now},
 	}, nil
 }

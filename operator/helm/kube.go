@@ -61,6 +61,11 @@ func (k *kubeClient) Build(reader io.Reader, validate bool) (kube.ResourceList, 
 		return nil, k.op.failed(StageRender, fmt.Errorf("read the manifests: %w", err))
 	}
 	k.op.learnObjects(infos, validate)
+	if validate && k.op.strict {
+		if err := k.op.checkFields(infos); err != nil {
+			return nil, err
+		}
+	}
 	return infos, nil
 }
 

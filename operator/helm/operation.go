@@ -43,6 +43,8 @@ type operation struct {
 	// who reads and writes the objects; unknown is why that is not known.
 	who     *identity
 	unknown error
+	// strict refuses objects with unknown fields.
+	strict bool
 	// ctx ends waits only.
 	ctx      context.Context
 	log      logr.Logger

@@ -25,6 +25,11 @@ type ChartSource struct {
 	Values map[string]any
 	// SkipSchemaValidation does not check the values against the chart's values.schema.json.
 	SkipSchemaValidation bool
+	// CRDs says what is done with the chart's definitions.
+	CRDs CRDPolicy
+	// StrictFields refuses objects with fields that the API server does not know, or that are there twice, before anything is
+	// written. They are a warning otherwise.
+	StrictFields bool
 	// PostRender changes the manifests before they are applied; nil leaves them.
 	PostRender PostRender
 }

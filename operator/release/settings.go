@@ -77,11 +77,11 @@ func readSettings(release *v1alpha1.HelmRelease) (settings, *Problem) {
 	s.rollback.MaxHistory = s.upgrade.MaxHistory
 	s.uninstall = r.uninstall(spec.Uninstall)
 	s.setPostRender(r.postRender(s.target, spec))
+	if crds := spec.CRDs; crds != nil {
+		s.install.CRDs, s.upgrade.CRDs = helm.CRDPolicy(crds.Install), helm.CRDPolicy(crds.Upgrade)
+	}
 	s.test = r.test(spec.Test, s.upgrade.Timeout)
 	s.drift = r.drift(spec.DriftDetection)
-	if problem := unsupported(spec); problem != nil {
-		return s, problem
-	}
 	if problem := checkTarget(s.target); problem != nil {
 		return s, problem
 	}
@@ -143,7 +143,9 @@ func (r *reader) install(spec *v1alpha1.HelmReleaseSpec) helm.InstallOptions {
 		s = &v1alpha1.InstallSpec{}
 	}
 	return helm.InstallOptions{
-		ChartSource: helm.ChartSource{SkipSchemaValidation: s.DisableSchemaValidation},
+		ChartSource: helm.ChartSource{
+			SkipSchemaValidation: s.DisableSchemaValidation, StrictFields: s.FieldValidation == v1alpha1.FieldValidationStrict,
+		},
 		Waiting: helm.Waiting{
 			Timeout:      r.duration("install.timeout", s.Timeout, 10*time.Minute, minOperation),
 			Wait:         orTrue(s.Wait),
@@ -169,7 +171,9 @@ func (r *reader) upgrade(s *v1alpha1.UpgradeSpec) helm.UpgradeOptions {
 		maxHistory = int(*s.MaxHistory)
 	}
 	return helm.UpgradeOptions{
-		ChartSource: helm.ChartSource{SkipSchemaValidation: s.DisableSchemaValidation},
+		ChartSource: helm.ChartSource{
+			SkipSchemaValidation: s.DisableSchemaValidation, StrictFields: s.FieldValidation == v1alpha1.FieldValidationStrict,
+		},
 		Waiting: helm.Waiting{
 			Timeout:      r.duration("upgrade.timeout", s.Timeout, 10*time.Minute, minOperation),
 			Wait:         orTrue(s.Wait),

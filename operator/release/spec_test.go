@@ -85,12 +85,8 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 		"a path to ignore": {v1alpha1.HelmReleaseSpec{DriftDetection: &v1alpha1.DriftDetection{
 			Mode: v1alpha1.DriftWarn, Ignore: []v1alpha1.DriftIgnoreRule{{Paths: []string{"spec.replicas"}}},
 		}}, `spec.driftDetection.ignore[0].paths[0]: "spec.replicas" is not a JSON pointer`},
-		"a policy for CRDs on install": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip}}, "spec.crds.install"},
-		"a policy for CRDs on upgrade": {v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Upgrade: v1alpha1.CRDsCreate}}, "spec.crds.upgrade"},
-		"post-renderers":               {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},
-		"common metadata":              {v1alpha1.HelmReleaseSpec{CommonMetadata: &v1alpha1.CommonMetadata{Labels: map[string]string{"app.kubernetes.io/managed-by": "b"}}}, "spec.commonMetadata.labels"},
-		"strict validation on install": {v1alpha1.HelmReleaseSpec{Install: &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.install.fieldValidation"},
-		"strict validation on upgrade": {v1alpha1.HelmReleaseSpec{Upgrade: &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationStrict}}, "spec.upgrade.fieldValidation"},
+		"post-renderers":  {v1alpha1.HelmReleaseSpec{PostRenderers: []v1alpha1.PostRenderer{{}}}, "spec.postRenderers"},
+		"common metadata": {v1alpha1.HelmReleaseSpec{CommonMetadata: &v1alpha1.CommonMetadata{Labels: map[string]string{"app.kubernetes.io/managed-by": "b"}}}, "spec.commonMetadata.labels"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -103,19 +99,18 @@ func TestAWrongSpecIsNamed(t *testing.T) {
 	}
 }
 
-func TestDefaultsOfFieldsThatAreNotSupportedAreNoProblem(t *testing.T) {
+func TestPoliciesOfTheSpecReachHelm(t *testing.T) {
 	t.Parallel()
-	assert.Nil(t, unsupported(&v1alpha1.HelmReleaseSpec{
-		DriftDetection: &v1alpha1.DriftDetection{Mode: v1alpha1.DriftDisabled},
-		Test:           &v1alpha1.TestSpec{},
-		CRDs:           &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsCreate, Upgrade: v1alpha1.CRDsSkip},
-		Install:        &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationWarn, Remediation: v1alpha1.InstallRemediationRetry},
-		Upgrade:        &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationWarn},
-		Release:        &v1alpha1.ReleaseTarget{OnChange: v1alpha1.OnChangeRefuse},
-	}))
-	problem := unsupported(&v1alpha1.HelmReleaseSpec{CRDs: &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip, Upgrade: v1alpha1.CRDsCreate}})
-	require.NotNil(t, problem)
-	assert.Contains(t, problem.Message, "spec.crds.install, spec.crds.upgrade", "all of them are named")
+	s, problem := readSettings(&v1alpha1.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app"}, Spec: v1alpha1.HelmReleaseSpec{
+		CRDs:    &v1alpha1.CRDsSpec{Install: v1alpha1.CRDsSkip, Upgrade: v1alpha1.CRDsCreateReplace},
+		Install: &v1alpha1.InstallSpec{FieldValidation: v1alpha1.FieldValidationStrict},
+		Upgrade: &v1alpha1.UpgradeSpec{FieldValidation: v1alpha1.FieldValidationWarn},
+	}})
+	require.Nil(t, problem)
+	assert.Equal(t, helm.CRDsSkip, s.install.CRDs)
+	assert.Equal(t, helm.CRDsCreateReplace, s.upgrade.CRDs)
+	assert.True(t, s.install.StrictFields)
+	assert.False(t, s.upgrade.StrictFields)
 }
 
 func TestBadInputIsNamedInReadyAndByAnEvent(t *testing.T) {

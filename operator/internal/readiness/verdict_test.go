@@ -164,6 +164,7 @@ func FuzzAssess(f *testing.F) {
 		}}
 		for _, goal := range []Goal{GoalReady, GoalReadyWithJobs, GoalCompleted} {
 			Assess(object, goal)
+			assess(object, goal, passedDeadline(object))
 		}
 	})
 }
