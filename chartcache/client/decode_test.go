@@ -52,7 +52,7 @@ func TestAPageIsReadAsTheGeneratedCodeReadsIt(t *testing.T) {
 		"empty":      nil,
 		"unknown fields": protowire.AppendFixed64(protowire.AppendTag(protowire.AppendString(protowire.AppendTag(fullPage(t),
 			100, protowire.BytesType), "later"), 101, protowire.Fixed64Type), 7),
-		"another type":    protowire.AppendVarint(protowire.AppendTag(nil, pageToken, protowire.VarintType), 1),
+		"another type": protowire.AppendVarint(protowire.AppendTag(nil, pageToken, protowire.VarintType), 1),
 		"a repeated revision": append(fullPage(t), protowire.AppendBytes(protowire.AppendTag(nil, pageRevision, protowire.BytesType),
 			protowire.AppendVarint(protowire.AppendTag(nil, 9, protowire.VarintType), 1))...),
 		"a repeated time": protowire.AppendBytes(protowire.AppendTag(nil, pageVersions, protowire.BytesType), repeatedTime()),

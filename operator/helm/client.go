@@ -98,7 +98,7 @@ func New(cfg Config) (*Client, error) {
 		kube:      own.kube,
 		metadata:  metadataClient,
 		discovery: cached,
-		mapper: &kindMapper{ResettableRESTMapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), now: now},
-		caps:   &capabilitiesCache{discovery: cached, now: now},
+		mapper:    &kindMapper{ResettableRESTMapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), now: now},
+		caps:      &capabilitiesCache{discovery: cached, now: now},
 	}, nil
 }

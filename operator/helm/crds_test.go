@@ -54,7 +54,9 @@ func TestDefinitionsAreTreatedByPolicy(t *testing.T) {
 		}
 		versions, _, err := unstructured.NestedSlice(object.Object, "spec", "versions")
 		require.NoError(t, err)
-		found, _, err := unstructured.NestedString(versions[0].(map[string]any), "schema", "openAPIV3Schema", "description")
+		version, ok := versions[0].(map[string]any)
+		require.True(t, ok)
+		found, _, err := unstructured.NestedString(version, "schema", "openAPIV3Schema", "description")
 		require.NoError(t, err)
 		return found
 	}

@@ -70,7 +70,7 @@ func writeLargeChart(folder string, bytes int) (err error) {
 		err = addFile(archive, fmt.Sprintf("files/%d.bin", number), content)
 		bytes -= len(content)
 	}
-	if err = errors.Join(err, archive.Close(), zipped.Close(), out.Close()); err != nil {
+	if err := errors.Join(err, archive.Close(), zipped.Close(), out.Close()); err != nil {
 		return err
 	}
 	index := "apiVersion: v1\nentries:\n  " + largeChart + ":\n  - apiVersion: v2\n    name: " + largeChart +

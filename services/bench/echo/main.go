@@ -60,7 +60,7 @@ func answer(server any, ctx context.Context, decode func(any) error, _ grpc.Unar
 	if err != nil {
 		return nil, err
 	}
-	return &wrapperspb.BytesValue{Value: server.(echo).payload[:size]}, nil //nolint:forcetypeassert // it was registered above
+	return &wrapperspb.BytesValue{Value: server.(echo).payload[:size]}, nil //nolint:forcetypeassert,errcheck // it was registered above
 }
 
 // stream takes the size of all that follows, and that of one message.
@@ -77,7 +77,7 @@ func stream(server any, stream grpc.ServerStream) error {
 	if err != nil || chunk == 0 {
 		return status.Error(codes.InvalidArgument, "a message needs a size")
 	}
-	rest := server.(echo).payload[:size] //nolint:forcetypeassert // it was registered above
+	rest := server.(echo).payload[:size] //nolint:forcetypeassert,errcheck // it was registered above
 	for len(rest) > 0 {
 		n := min(chunk, len(rest))
 		if err := stream.SendMsg(&wrapperspb.BytesValue{Value: rest[:n]}); err != nil {
