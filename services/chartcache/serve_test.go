@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -265,7 +266,11 @@ func TestAWatchThatLosesItsConnectionGoesOnWhereItWas(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	connections := make(chan net.Conn, 10)
+	var cut atomic.Bool
 	watcher, err := client.New(client.Config{Target: p.addresses["grpc"], Dialer: func(ctx context.Context, address string) (net.Conn, error) {
+		if cut.Load() {
+			return nil, errors.New("the line is cut")
+		}
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		if err == nil {
 			connections <- conn
@@ -295,9 +300,11 @@ func TestAWatchThatLosesItsConnectionGoesOnWhereItWas(t *testing.T) {
 		case *client.Synced:
 			words = append(words, "synced")
 			sync()
+			cut.Store(true)
 			assert.NoError(t, (<-connections).Close())
 		case *client.Down:
 			words = append(words, "down")
+			cut.Store(false)
 		case *client.Deleted:
 			words = append(words, "deleted "+e.Source.Name)
 		case *client.Changed:

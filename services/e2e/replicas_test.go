@@ -239,19 +239,14 @@ func watchAcrossAKill(ctx context.Context, t *testing.T, r *replicas, source cli
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	caller := r.dial(r.target)
-	var words []string
+	synced := 0 // a first try at another replica may do, so that nobody is told of a loss
 	before, told := int64(0), false
 	_ = caller.Watch(ctx, func(event client.Event) {
 		switch e := event.(type) {
-		case *client.Up:
-			words = append(words, "up")
-		case *client.Down:
-			words = append(words, "down")
 		case *client.Deleted:
 			assert.NotEqual(t, source, e.Source, "no replica may be taken for the loss of a repository")
 		case *client.Synced:
-			words = append(words, "synced")
-			if len(words) == 2 {
+			if synced++; synced == 1 {
 				assert.NoError(t, r.only(caller).Kill())
 			} else {
 				change()
@@ -269,7 +264,7 @@ func watchAcrossAKill(ctx context.Context, t *testing.T, r *replicas, source cli
 			}
 		}
 	})
-	assert.Equal(t, []string{"up", "synced", "down", "up", "synced"}, words)
+	assert.Equal(t, 2, synced)
 	assert.True(t, told)
 }
 
