@@ -59,7 +59,7 @@ type Options struct {
 	// chartcache, which may wait for an upstream.
 	Workers int
 	// ActiveOperations bounds the Helm operations that render and apply at once, and with them memory and load on the API server.
-	// Default 8.
+	// Default 16.
 	ActiveOperations int
 	// MaxOperations bounds the Helm operations at once, those that wait for readiness included. Default 1000.
 	MaxOperations int
@@ -84,7 +84,7 @@ func (o *Options) complete() error {
 		o.Workers = 8
 	}
 	if o.ActiveOperations <= 0 {
-		o.ActiveOperations = 8
+		o.ActiveOperations = 16
 	}
 	if o.MaxOperations <= 0 {
 		o.MaxOperations = 1000

@@ -57,9 +57,14 @@ func (s *seenRecords) drop(key types.NamespacedName) {
 // newest returns the newest record of a release, and false when there is none. Storage is read unless the cluster is known to hold
 // what was seen last: what is known may be late, and then differs from what was seen.
 func (p *pass) newest(ctx context.Context, target Target) (seenRecord, bool, error) {
-	if last, ok := p.seen.get(p.key); ok && last.target == target && p.cfg.NewestRecord != nil {
+	if p.cfg.NewestRecord != nil {
 		resourceVersion, known := p.cfg.NewestRecord(target)
-		if known && resourceVersion == last.release.ResourceVersion {
+		last, ok := p.seen.get(p.key)
+		switch {
+		case !ok && !known && p.isNew():
+			return seenRecord{}, false, nil // an install asks storage itself before it writes
+		case !ok || last.target != target:
+		case known && resourceVersion == last.release.ResourceVersion, p.wrote(&last):
 			return last, true, nil
 		}
 	}
@@ -74,6 +79,18 @@ func (p *pass) newest(ctx context.Context, target Target) (seenRecord, bool, err
 	record := seen(target, &release)
 	p.seen.put(p.key, record)
 	return record, true, nil
+}
+
+// isNew reports that nothing was ever done for the object.
+func (p *pass) isNew() bool {
+	status := &p.draft.Status
+	return status.HelmRelease == nil && status.Operation == nil && len(status.History) == 0 && p.draft.DeletionTimestamp.IsZero()
+}
+
+// wrote reports whether a record is what the operation wrote whose outcome this pass takes in: nothing newer can be known yet, and
+// a watch that is late is no reason to ask.
+func (p *pass) wrote(last *seenRecord) bool {
+	return p.outcome != nil && p.outcome.Record != nil && p.outcome.Record.ResourceVersion == last.release.ResourceVersion
 }
 
 // Expects reports whether a change of a record of an object's release is no news: an operation of ours runs, or its outcome was

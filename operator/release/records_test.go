@@ -35,10 +35,9 @@ func TestStorageIsReadOnlyWhenItMayHoldSomethingElse(t *testing.T) {
 	late := 0
 	b.watchRecords(&late)
 	b.settle()
-	b.helm.reads = 0
 	b.settle()
 	b.settle()
-	assert.Zero(t, b.helm.reads, "it holds what the operation wrote")
+	assert.Zero(t, b.helm.reads, "there was nothing, and then what the operation wrote")
 	assert.True(t, b.engine.Expects(appKey, "1deployed"))
 	assert.False(t, b.engine.Expects(appKey, "2deployed"))
 
@@ -66,6 +65,18 @@ func TestAWatchThatIsLateMisleadsNobody(t *testing.T) {
 	b.settle()
 	assert.Equal(t, []string{"install", "upgrade"}, b.helm.done())
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+}
+
+func TestAnObjectThatIsNotNewIsReadFromStorage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	late := 0
+	b.watchRecords(&late)
+	b.objects.edit(func(r *v1alpha1.HelmRelease) {
+		r.Status.HelmRelease = &v1alpha1.HelmReleaseInfo{Namespace: "shop", Name: "app", Revision: 1}
+	})
+	b.settle()
+	assert.NotZero(t, b.helm.reads, "what a watch does not know may be there")
 }
 
 func TestWhatWasUnlockedIsReadAgain(t *testing.T) {

@@ -57,7 +57,7 @@ func (o *options) addFlags(set *pflag.FlagSet) {
 	set.StringVar(&o.watchSelector, "watch-label-selector", "", "Label selector of the HelmReleases that are reconciled, such as team=a,shard!=2. Without it, all. Operators with different selectors, or different namespaces, work side by side: each has a Lease of its own. Change the labels of a HelmRelease only while no operation of it runs.")
 
 	set.IntVar(&o.concurrentReconciles, "concurrent-reconciles", 8, "Number of objects of each kind that are reconciled at the same time. One of them may wait for chartcache, which may wait for an upstream.")
-	set.IntVar(&o.concurrentOperations, "concurrent-operations", 8, "Number of Helm operations that render and apply at the same time. Those that wait for readiness do not count.")
+	set.IntVar(&o.concurrentOperations, "concurrent-operations", 16, "Number of Helm operations that render and apply at the same time. Those that wait for readiness do not count.")
 	set.IntVar(&o.maxOperations, "max-operations", 1000, "Number of Helm operations that are under way at the same time, those that wait for readiness included.")
 	set.BoolVar(&o.denyCrossNamespaceRepositories, "deny-cross-namespace-repositories", false, "Refuse a HelmRelease that names a HelmRepository of another namespace.")
 
