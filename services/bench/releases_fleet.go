@@ -116,32 +116,38 @@ func (f *fleet) applyUntil(
 	for i := range before.Items {
 		generations[before.Items[i].Name] = before.Items[i].Generation
 	}
-	changes, err := f.objects.Watch(ctx, &v1alpha1.HelmReleaseList{}, client.InNamespace(f.namespace),
-		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: before.ResourceVersion}})
+	changes, err := f.watch(ctx, before.ResourceVersion)
 	if err != nil {
-		return 0, fmt.Errorf("watch HelmReleases: %w", err)
+		return 0, err
 	}
-	defer changes.Stop()
+	defer func() { changes.Stop() }()
 	start := time.Now()
 	written := make(chan error, 1)
 	go func() { written <- each(ctx, number, write) }()
 	done := map[string]bool{}
 	notYet := "nothing"
+	look := func(release *v1alpha1.HelmRelease) {
+		if release.Generation > generations[release.Name] && wanted(release) {
+			done[release.Name] = true
+		} else if len(release.Status.Conditions) > 0 {
+			notYet = fmt.Sprintf("%s: %+v", release.Name, release.Status.Conditions[0])
+		}
+	}
 	for len(done) < number {
 		select {
 		case change, open := <-changes.ResultChan():
-			if !open {
-				return 0, errors.New("the watch of HelmReleases ended")
+			if open {
+				if release, ok := change.Object.(*v1alpha1.HelmRelease); ok {
+					look(release)
+				}
+				continue
 			}
-			release, ok := change.Object.(*v1alpha1.HelmRelease)
-			if !ok || change.Type == watch.Deleted {
-				return 0, fmt.Errorf("the watch of HelmReleases sent %s", change.Type)
+			// The API server ends watches that are slow to read.
+			next, err := f.again(ctx, look)
+			if err != nil {
+				return 0, err
 			}
-			if release.Generation > generations[release.Name] && wanted(release) {
-				done[release.Name] = true
-			} else if len(release.Status.Conditions) > 0 {
-				notYet = fmt.Sprintf("%s: %+v", release.Name, release.Status.Conditions[0])
-			}
+			changes = next
 		case err := <-written:
 			if err != nil {
 				return 0, err
@@ -152,6 +158,28 @@ func (f *fleet) applyUntil(
 		}
 	}
 	return time.Since(start), nil
+}
+
+// watch watches the HelmReleases from a version on.
+func (f *fleet) watch(ctx context.Context, version string) (watch.Interface, error) {
+	changes, err := f.objects.Watch(ctx, &v1alpha1.HelmReleaseList{}, client.InNamespace(f.namespace),
+		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version}})
+	if err != nil {
+		return nil, fmt.Errorf("watch HelmReleases: %w", err)
+	}
+	return changes, nil
+}
+
+// again looks at all HelmReleases and watches them from there on.
+func (f *fleet) again(ctx context.Context, look func(*v1alpha1.HelmRelease)) (watch.Interface, error) {
+	list, err := f.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		look(&list.Items[i])
+	}
+	return f.watch(ctx, list.ResourceVersion)
 }
 
 // isReady reports whether a release is Ready as its spec is now.
