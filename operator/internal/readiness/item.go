@@ -36,7 +36,9 @@ type item struct {
 	pause   pauses
 	// failed is why the last look failed.
 	failed error
-	pods   *podSet
+	// forbidden is since when looks were refused for want of rights; zero when the last one was not.
+	forbidden time.Time
+	pods      *podSet
 }
 
 func (i *item) scope() scope { return scope{resource: i.Resource, namespace: i.Namespace} }
@@ -105,6 +107,21 @@ func (i *item) vanish(goal Goal) {
 	}
 }
 
+// startUpTime is how long a refusal for want of rights may be that of an API server which was just started: it answers before it has
+// read the roles.
+const startUpTime = 30 * time.Second
+
+// startsUp reports whether a refusal may be none in a moment.
+func (i *item) startsUp(err error, now time.Time) bool {
+	if !apierrors.IsForbidden(err) {
+		return false
+	}
+	if i.forbidden.IsZero() {
+		i.forbidden = now
+	}
+	return now.Sub(i.forbidden) < startUpTime
+}
+
 // look asks for an object when that is due.
 func (w *waiting) look(ctx context.Context, i *item, now time.Time) error {
 	if w.final(i) {
@@ -126,10 +143,13 @@ func (w *waiting) look(ctx context.Context, i *item, now time.Time) error {
 		} else if !older(object, i.live) {
 			i.see(object)
 		}
-	case definite(err):
+	case definite(err) && !i.startsUp(err, now):
 		return fmt.Errorf("%s: %w", i, err)
 	default:
 		i.failed = err
+	}
+	if !apierrors.IsForbidden(err) {
+		i.forbidden = time.Time{}
 	}
 	if i.version() != before {
 		i.pause.reset()

@@ -274,7 +274,28 @@ func TestAnObjectThatMayNotBeReadEndsTheWait(t *testing.T) {
 		done := b.waitFor(b.t.Context(), GoalReady, Options{}, Object{
 			Kind: "Deployment", Resource: deployments, Namespace: "ns", Name: "a",
 		})
+		began := time.Now()
 		assert.ErrorContains(t, <-done, "Deployment a: Forbidden")
+		assert.GreaterOrEqual(t, time.Since(began), startUpTime)
+	})
+}
+
+// A kube-apiserver refuses requests for a moment after its start, until it has read the roles.
+func TestAnObjectThatMayNotBeReadForAMomentEndsNothing(t *testing.T) {
+	inBubble(t, func(b *bed) {
+		refusing := func(string, string) error { return answer(http.StatusForbidden) }
+		b.failing(refusing)
+		done := b.waitFor(b.t.Context(), GoalReady, Options{}, object(deployments, b.put(deployments, deployment("a", 0))))
+		for range 5 { // longer than the start of one takes, but not in one piece
+			time.Sleep(startUpTime / 2)
+			b.pending(done)
+			b.failing(func(string, string) error { return nil })
+			time.Sleep(2 * time.Minute)
+			b.failing(refusing)
+		}
+		b.failing(func(string, string) error { return nil })
+		b.put(deployments, deployment("a", 1))
+		require.NoError(t, <-done)
 	})
 }
 
