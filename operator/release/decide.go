@@ -334,6 +334,12 @@ func rolledBack(f *Facts) (Decision, bool) {
 	}, true
 }
 
+// failedRevision reports that the newest record is of an upgrade, or of tests after it, that failed.
+func (f *Facts) failedRevision() bool {
+	failed := f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) || f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed)
+	return failed && f.KnownFailed && f.Last.Revision == f.Newest.Revision
+}
+
 // mustRollBack rolls back an upgrade that failed after it had written a revision, and tries a rollback again that did
 // not succeed.
 func mustRollBack(f *Facts) (Decision, bool) {
@@ -341,8 +347,7 @@ func mustRollBack(f *Facts) (Decision, bool) {
 		return Decision{}, false
 	}
 	again := f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed, v1alpha1.OperationInterrupted)
-	first := (f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) || f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed)) &&
-		f.Last.Revision == f.Newest.Revision && f.KnownFailed
+	first := f.failedRevision()
 	switch {
 	case !first && !again:
 		return Decision{}, false
@@ -364,8 +369,7 @@ func rollBackBlindly(f *Facts) (Decision, bool) {
 		return Decision{}, false
 	}
 	switch {
-	case f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision && f.KnownFailed:
-	case f.last(v1alpha1.OperationTest, v1alpha1.OperationFailed) && f.Last.Revision == f.Newest.Revision && f.KnownFailed:
+	case f.failedRevision():
 	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationInterrupted):
 	case f.last(v1alpha1.OperationRollback, v1alpha1.OperationFailed) && !f.exhausted():
 		if until := f.retryAt(); f.Now.Before(until) {
