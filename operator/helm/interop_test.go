@@ -53,6 +53,17 @@ func TestReleasesMadeByHelmAreUpgraded(t *testing.T) {
 	assert.Equal(t, map[string]string{"team": "blue"}, first.Labels, "records of others are not stamped")
 }
 
+func TestAReleaseThatHelmUninstallsSaysSinceWhen(t *testing.T) {
+	f := newFixture(t)
+	store := storage.Init(driver.NewSecrets(f.kube.CoreV1().Secrets(f.namespace)))
+	began := helmtime.Now()
+	require.NoError(t, store.Create(&rspb.Release{
+		Name: "web", Namespace: f.namespace, Version: 1,
+		Info: &rspb.Info{Status: rspb.StatusUninstalling, Deleted: began},
+	}))
+	assert.True(t, began.Time.Equal(f.last("web").Deleted))
+}
+
 func TestForceReplacesObjects(t *testing.T) {
 	f := newFixture(t)
 	chart := simpleChart(t, "1.0.0")

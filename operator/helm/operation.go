@@ -341,6 +341,7 @@ func toRelease(rls *rspb.Release, labels map[string]string, resourceVersion stri
 		out.Status = Status(rls.Info.Status)
 		out.FirstDeployed = rls.Info.FirstDeployed.Time
 		out.LastDeployed = rls.Info.LastDeployed.Time
+		out.Deleted = rls.Info.Deleted.Time
 		out.Description = rls.Info.Description
 	}
 	if rls.Chart != nil && rls.Chart.Metadata != nil {

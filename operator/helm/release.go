@@ -36,6 +36,8 @@ type Release struct {
 	Status   Status
 	// FirstDeployed and LastDeployed are when the first revision and this one were begun.
 	FirstDeployed, LastDeployed time.Time
+	// Deleted is when the last uninstall was begun; zero when none was.
+	Deleted time.Time
 	// Description is Helm's own line about the outcome.
 	Description string
 	ChartName   string

@@ -101,7 +101,7 @@ func (p *pass) unreadable(err error) {
 	}
 	problem := &Problem{Reason: v1alpha1.ReasonDependencyNotReady, Message: err.Error(), Temporary: true}
 	if deleting {
-		problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
+		problem.Message += howToLeave
 	}
 	p.troubled(problem, false)
 	if ready == nil || ready.Reason != problem.Reason || ready.Message != clip(problem.Message, maxMessageBytes) {

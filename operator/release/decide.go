@@ -131,43 +131,6 @@ func running(f *Facts) (Decision, bool) {
 	return wait, true
 }
 
-// deleting uninstalls what is ours and lets the object go when nothing of it is left.
-func deleting(f *Facts) (Decision, bool) {
-	if !f.Deleting {
-		return Decision{}, false
-	}
-	switch {
-	case f.Orphan:
-		return Decision{Action: Finish, Because: "the deletion policy is Orphan"}, true
-	case f.Newest.absent():
-		return Decision{Action: Finish, Because: "nothing is deployed"}, true
-	case f.Newest.Owner != Ours:
-		return Decision{Action: Finish, Because: "the Helm release is not of this HelmRelease"}, true
-	}
-	if f.Newest.pending() && !ours(f) {
-		if decision, wait := waitForOthers(f); wait {
-			return decision, true
-		}
-	}
-	if f.AccountProblem != nil {
-		problem := *f.AccountProblem
-		problem.Message += ", so that nothing can be uninstalled as it; create it, or set deletionPolicy to Orphan to leave the Helm release behind"
-		return block(f, &problem), true
-	}
-	if f.Dependent != "" {
-		return Decision{Action: Block, Because: "another release must be uninstalled first", Until: f.DependentUntil, Problem: &Problem{
-			Reason: v1alpha1.ReasonDependencyNotReady, Temporary: true,
-			Message: fmt.Sprintf("waiting for HelmRelease %s, which depends on this one, to be uninstalled; set deletionPolicy to Orphan "+
-				"to leave the Helm release behind", f.Dependent),
-		}}, true
-	}
-	if decision, wait := waitToUninstall(f); wait {
-		decision.Problem.Message += "; set deletionPolicy to Orphan to leave the Helm release behind"
-		return decision, true
-	}
-	return Decision{Action: Uninstall, Because: "the HelmRelease is being deleted"}, true
-}
-
 func suspended(f *Facts) (Decision, bool) {
 	return Decision{Action: Suspend, Because: "spec.suspend is set"}, f.Suspended
 }
@@ -196,38 +159,6 @@ func blocked(f *Facts) (Decision, bool) {
 		return block(f, f.ChartProblem), true
 	}
 	return Decision{}, false
-}
-
-// elsewhere decides about what an edited name or namespace no longer names.
-func elsewhere(f *Facts) (Decision, bool) {
-	switch {
-	case f.Elsewhere == nil:
-		return Decision{}, false
-	case f.OnChange == v1alpha1.OnChangeOrphan:
-		return Decision{Action: Abandon, Because: "release.onChange is Orphan"}, true
-	case f.OnChange == v1alpha1.OnChangeReinstall:
-		// Nothing is removed before its successor can be there.
-		for _, obstacle := range []rule{notOurs, pendingOthers} {
-			if decision, ok := obstacle(f); ok {
-				return decision, true
-			}
-		}
-		if decision := deploy(f, Install, ""); decision.Action == Block {
-			return decision, true
-		}
-		if decision, wait := waitToUninstall(f); wait {
-			return decision, true
-		}
-		return Decision{
-			Action: Uninstall, Target: f.Elsewhere,
-			Because: fmt.Sprintf("release.onChange is Reinstall, and spec.release now names %s", f.Target),
-		}, true
-	}
-	return block(f, &Problem{
-		Reason: v1alpha1.ReasonConfigurationError, Stalled: true,
-		Message: fmt.Sprintf("the release is deployed as %s, but spec.release now names %s: release.onChange is Refuse; "+
-			"change name and namespace back, set it to Reinstall or Orphan, or uninstall %s first", *f.Elsewhere, f.Target, *f.Elsewhere),
-	}), true
 }
 
 // notOurs refuses a Helm release that somebody else made.
@@ -274,31 +205,6 @@ func waitForOthers(f *Facts) (Decision, bool) {
 			Message: fmt.Sprintf("another Helm operation works on %s (revision %d is %s); it is taken over if it has not ended by %s",
 				f.Target, f.Newest.Revision, f.Newest.Status, clock(until)),
 		},
-	}, true
-}
-
-// uninstalling finishes an uninstall that was cut off, so that the release can be installed again.
-func uninstalling(f *Facts) (Decision, bool) {
-	if !f.Newest.is(statusUninstalling) {
-		return Decision{}, false
-	}
-	if decision, wait := waitToUninstall(f); wait {
-		return decision, true
-	}
-	if decision, wait := wait(f); wait {
-		return decision, true
-	}
-	return Decision{Action: Uninstall, Because: "an uninstall was cut off"}, true
-}
-
-// waitToUninstall backs off after an uninstall that failed.
-func waitToUninstall(f *Facts) (Decision, bool) {
-	if !f.last(v1alpha1.OperationUninstall, v1alpha1.OperationFailed) || !f.Now.Before(f.retryAt()) {
-		return Decision{}, false
-	}
-	return Decision{
-		Action: BackOff, Because: "the last uninstall failed",
-		Problem: failureProblem(f, v1alpha1.ReasonUninstallFailed), Until: f.retryAt(),
 	}, true
 }
 

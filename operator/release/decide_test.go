@@ -83,6 +83,11 @@ func pendingUpgrade(id string, phase v1alpha1.OperationPhase, age time.Duration)
 	}
 }
 
+// uninstallingFor is an uninstall of someone else, begun some time ago.
+func uninstallingFor(age time.Duration) func(*Facts) {
+	return func(f *Facts) { f.Newest.Status, f.Newest.Updated = "uninstalling", testTime.Add(-age) }
+}
+
 func runningOperation(kind v1alpha1.OperationType, digest string) func(*Facts) {
 	return func(f *Facts) {
 		f.Running = operation(kind, v1alpha1.OperationRunning, "op4", 4, digest)
@@ -247,6 +252,14 @@ func TestDecide(t *testing.T) {
 			facts:  deployed(failedUninstall(0), func(f *Facts) { f.Newest.Status, f.FailedDigest = "uninstalling", "" }),
 			action: BackOff, reason: v1alpha1.ReasonUninstallFailed,
 		},
+		"somebody else's uninstall is waited for":              {facts: deployed(uninstallingFor(10 * time.Minute)), action: Block, reason: v1alpha1.ReasonDependencyNotReady},
+		"somebody else's uninstall is finished after its time": {facts: deployed(uninstallingFor(11 * time.Minute)), action: Uninstall},
+		"our own uninstall goes on at once": {
+			facts: deployed(uninstallingFor(0), func(f *Facts) {
+				f.Last = operation(v1alpha1.OperationUninstall, v1alpha1.OperationInterrupted, "op4", 3, "")
+			}),
+			action: Uninstall,
+		},
 		"an uninstall that was cut off is finished": {facts: deployed(func(f *Facts) { f.Newest.Status = "uninstalling" }), action: Uninstall},
 
 		// failed
@@ -356,19 +369,26 @@ func TestDecide(t *testing.T) {
 		"a mended spec interrupts a rollback":        {facts: deployed(failedUpgrade(0), runningOperation(v1alpha1.OperationRollback, "A"), func(f *Facts) { f.Desired = "C" }), action: Interrupt},
 
 		// deletion
-		"a deleted object's release is uninstalled":     {facts: deployed(isDeleting), action: Uninstall},
-		"a suspended one's, too":                        {facts: deployed(isDeleting, func(f *Facts) { f.Suspended = true }), action: Uninstall},
-		"one with a wrong spec, too":                    {facts: deployed(isDeleting, func(f *Facts) { f.Problem = valuesBroken }), action: Uninstall},
-		"a failed release is uninstalled":               {facts: deployed(failedUpgrade(0), isDeleting), action: Uninstall},
-		"our own pending release is uninstalled":        {facts: deployed(pendingUpgrade("op4", v1alpha1.OperationInterrupted, 0), isDeleting), action: Uninstall},
-		"a cut off uninstall goes on":                   {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Status = "uninstalling" }), action: Uninstall},
+		"a deleted object's release is uninstalled": {facts: deployed(isDeleting), action: Uninstall},
+		"a suspended one's, too":                    {facts: deployed(isDeleting, func(f *Facts) { f.Suspended = true }), action: Uninstall},
+		"one with a wrong spec, too":                {facts: deployed(isDeleting, func(f *Facts) { f.Problem = valuesBroken }), action: Uninstall},
+		"a failed release is uninstalled":           {facts: deployed(failedUpgrade(0), isDeleting), action: Uninstall},
+		"our own pending release is uninstalled":    {facts: deployed(pendingUpgrade("op4", v1alpha1.OperationInterrupted, 0), isDeleting), action: Uninstall},
+		"a cut off uninstall goes on":               {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Status = "uninstalling" }), action: Uninstall},
+		"somebody else's uninstall has its time": {
+			facts: deployed(uninstallingFor(10*time.Minute), isDeleting), action: Block, reason: v1alpha1.ReasonDependencyNotReady,
+			check: func(t *testing.T, d Decision) {
+				assert.Contains(t, d.Problem.Message, "is uninstalling)")
+				assert.Contains(t, d.Problem.Message, howToLeave)
+			},
+		},
 		"somebody else's operation is waited for first": {facts: deployed(pendingUpgrade("", v1alpha1.OperationSucceeded, 0), isDeleting), action: Block, reason: v1alpha1.ReasonDependencyNotReady},
-		"but not for ever":                              {facts: deployed(pendingUpgrade("", v1alpha1.OperationSucceeded, time.Hour), isDeleting), action: Uninstall},
-		"an orphan is left behind":                      {facts: deployed(isDeleting, func(f *Facts) { f.Orphan = true }), action: Finish},
-		"without a release the object goes":             {facts: deployed(absentRelease, isDeleting), action: Finish},
-		"with history only the object goes":             {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Status = "uninstalled" }), action: Finish},
-		"somebody else's release stays":                 {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Owner = Foreign }), action: Finish},
-		"another HelmRelease's release stays":           {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Owner = OwnedByOther }), action: Finish},
+		"but not for ever":                    {facts: deployed(pendingUpgrade("", v1alpha1.OperationSucceeded, time.Hour), isDeleting), action: Uninstall},
+		"an orphan is left behind":            {facts: deployed(isDeleting, func(f *Facts) { f.Orphan = true }), action: Finish},
+		"without a release the object goes":   {facts: deployed(absentRelease, isDeleting), action: Finish},
+		"with history only the object goes":   {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Status = "uninstalled" }), action: Finish},
+		"somebody else's release stays":       {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Owner = Foreign }), action: Finish},
+		"another HelmRelease's release stays": {facts: deployed(isDeleting, func(f *Facts) { f.Newest.Owner = OwnedByOther }), action: Finish},
 		"a failed uninstall is tried again later": {
 			facts: deployed(isDeleting, failedUninstall(30*time.Second)), action: BackOff, reason: v1alpha1.ReasonUninstallFailed,
 			check: func(t *testing.T, d Decision) { assert.Contains(t, d.Problem.Message, "Orphan") },

@@ -333,6 +333,9 @@ func (p *pass) observeStorage(ctx context.Context, f *Facts) error {
 			return err
 		}
 	}
+	if f.Newest.is(statusUninstalling) {
+		f.PendingTimeout = p.settings.uninstall.Timeout + pendingMargin
+	}
 	p.recover(f, &newest)
 	if err := p.observeElsewhere(ctx, f); err != nil {
 		return err
@@ -357,6 +360,9 @@ func (p *pass) recordOf(ctx context.Context, target Target, last *seenRecord) (*
 	record := &Record{
 		Revision: release.Revision, Status: string(release.Status), Updated: release.LastDeployed,
 		Operation: release.Labels[v1alpha1.OperationLabel], Description: release.Description,
+	}
+	if record.is(statusUninstalling) {
+		record.Updated = release.Deleted
 	}
 	hash := release.Labels[v1alpha1.OwnerLabel]
 	if hash != OwnerHash(p.key.Namespace, p.key.Name) {

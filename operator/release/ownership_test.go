@@ -120,6 +120,24 @@ func TestAReleaseThatIsGoneIsInstalledAgain(t *testing.T) {
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
 }
 
+func TestAnUninstallOfSomebodyElseHasItsTimeBeforeItIsFinished(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(r *v1alpha1.HelmRelease) { r.Spec.Uninstall = &v1alpha1.UninstallSpec{Timeout: "3m"} })
+	b.settle()
+	b.helm.done()
+	b.helm.records[appTarget][0].Status, b.helm.records[appTarget][0].Deleted = helm.StatusUninstalling, b.now
+
+	b.settle()
+	assert.Empty(t, b.helm.done(), "it would delete what is installed meanwhile")
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonDependencyNotReady)
+	assert.Contains(t, b.condition(v1alpha1.ConditionReady).Message, "another Helm operation works on shop/app (revision 1 is uninstalling)")
+
+	b.now = b.now.Add(3*time.Minute + pendingMargin)
+	b.settle()
+	assert.Equal(t, []string{"uninstall shop/app", "install"}, b.helm.done())
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
+}
+
 func TestAnAnnouncedInstallDoesNotClaimWhatSomebodyElseInstalled(t *testing.T) {
 	t.Parallel()
 	target := Target{Namespace: "default", Name: "app"}
