@@ -38,14 +38,19 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 		return Release{}, err
 	}
 	// With definitions of its own, a chart changes what the cluster can do before it is rendered: Helm asks again then.
-	skipCRDs := o.SkipCRDs || o.CRDs == CRDsSkip
+	skipCRDs := o.SkipCRDs || o.CRDs == CRDsSkip || len(chrt.CRDObjects()) == 0
+	if !skipCRDs {
+		if err := op.checkFits(chrt, o.Values, ""); err != nil {
+			return Release{}, op.error(err, 0)
+		}
+	}
 	if !skipCRDs && o.CRDs == CRDsCreateReplace {
 		skipCRDs = true
 		if err := op.applyCRDs(o.ChartSource, o.Values, true); err != nil {
 			return Release{}, err
 		}
 	}
-	newKinds := !skipCRDs && len(chrt.CRDObjects()) > 0
+	newKinds := !skipCRDs
 	if !newKinds {
 		if err := op.useCapabilities(); err != nil {
 			return Release{}, err
@@ -62,6 +67,9 @@ func (c *Client) Install(ctx context.Context, o InstallOptions) (Release, error)
 	install.SkipSchemaValidation = true // done above
 	install.Labels = o.Labels
 	install.PostRenderer = op.postRenderer(o.PostRender)
+	if makeNamespace {
+		install.PostRenderer = fitting{op: op, next: install.PostRenderer, chart: chrt, values: o.Values}
+	}
 	install.Timeout = timeoutOr(o.Timeout)
 	install.Wait = o.Wait
 	install.WaitForJobs = o.WaitForJobs
@@ -103,7 +111,10 @@ func (c *Client) Upgrade(ctx context.Context, o UpgradeOptions) (Release, error)
 	if err := op.checkValues(chrt, o.ChartSource, values, reuse); err != nil {
 		return Release{}, err
 	}
-	if o.CRDs == CRDsCreate || o.CRDs == CRDsCreateReplace {
+	if len(chrt.CRDObjects()) > 0 && (o.CRDs == CRDsCreate || o.CRDs == CRDsCreateReplace) {
+		if err := op.checkFits(chrt, values, ""); err != nil {
+			return Release{}, op.error(err, 0)
+		}
 		if err := op.applyCRDs(o.ChartSource, values, o.CRDs == CRDsCreateReplace); err != nil {
 			return Release{}, err
 		}

@@ -194,32 +194,6 @@ func TestReleaseThatDoesNotExistIsNotUpgraded(t *testing.T) {
 	assert.Equal(t, 1, f.last("web").Revision)
 }
 
-func TestRecordThatDoesNotFitIsRefused(t *testing.T) {
-	f := newFixture(t)
-	_, err := f.helm.Install(t.Context(), InstallOptions{
-		Target: f.target("web", "1"),
-		ChartSource: ChartSource{Chart: tarball(t, "large", "1.0.0", chartFiles{
-			"files/noise.bin":       noise(1 << 20),
-			"templates/config.yaml": configMap,
-		})},
-	})
-	failure := wantError(t, err)
-	assert.ErrorIs(t, err, ErrRecordTooLarge)
-	assert.Equal(t, StageStorage, failure.Stage)
-	assert.Nil(t, f.data("web-config"), "nothing is applied without a record")
-}
-
-// noise returns text that does not compress well.
-func noise(n int) string {
-	out := make([]byte, n)
-	state := uint32(1)
-	for i := range out {
-		state = state*1664525 + 1013904223
-		out[i] = byte(state >> 24)
-	}
-	return string(out)
-}
-
 func TestWaitForJobs(t *testing.T) {
 	f := newFixture(t)
 	chart := tarball(t, "job", "1.0.0", chartFiles{"templates/job.yaml": `apiVersion: batch/v1

@@ -37,6 +37,10 @@ const (
 const (
 	// maxRecord is how many bytes of data the API server takes in a Secret.
 	maxRecord = corev1.MaxSecretSize
+	// recordReserve is how many bytes of that are kept for what a revision is told after its objects are applied, such as why it
+	// failed and when its hooks ran: with less, it could not be marked as deployed or failed. Helm's own words take some hundred
+	// bytes, and a failure that names each of hundreds of objects some thousand, compressed.
+	recordReserve = 16 << 10
 	// maxDecodedRecord bounds what a record may unpack to. A chart may have 100 MiB, and a record holds its files in base64.
 	maxDecodedRecord = 256 << 20
 )
@@ -49,23 +53,11 @@ func recordKey(name string, revision int) string {
 // recordEncoder encodes releases. It keeps the large tables of compressors between two of them. The zero value is ready.
 type recordEncoder struct{ zippers sync.Pool }
 
-// encode returns the Secret of a release, without its resource version.
-func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels map[string]string) (*corev1.Secret, error) {
-	raw, err := json.Marshal(rls)
+// encode returns the Secret of a release, without its resource version. The record may have limit bytes.
+func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels map[string]string, limit int) (*corev1.Secret, error) {
+	data, err := e.data(rls, limit)
 	if err != nil {
-		return nil, fmt.Errorf("encode the release: %w", err)
-	}
-	// Helm asks for the best compression; the fastest costs a fraction, and every reader takes it.
-	data, err := e.zip(raw)
-	if err == nil && len(data) > maxRecord {
-		data, err = zipBest(raw)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("compress the release: %w", err)
-	}
-	if len(data) > maxRecord {
-		return nil, fmt.Errorf("%w: chart, values and manifests take %d bytes compressed, and a Secret holds %d: "+
-			"leave files out of the chart, or split it", ErrRecordTooLarge, len(data), maxRecord)
+		return nil, err
 	}
 	labels = withoutSystemLabels(labels)
 	labels[labelOwner] = recordOwner
@@ -77,6 +69,28 @@ func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels 
 		Type:       recordType,
 		Data:       map[string][]byte{recordData: data},
 	}, nil
+}
+
+// data returns what the Secret of a release holds, at most limit bytes.
+func (e *recordEncoder) data(rls *rspb.Release, limit int) ([]byte, error) {
+	raw, err := json.Marshal(rls)
+	if err != nil {
+		return nil, fmt.Errorf("encode the release: %w", err)
+	}
+	// Helm asks for the best compression; the fastest costs a fraction, and every reader takes it.
+	data, err := e.zip(raw)
+	if err == nil && len(data) > limit {
+		data, err = zipBest(raw)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compress the release: %w", err)
+	}
+	if len(data) > limit {
+		return nil, fmt.Errorf("%w: chart, values and manifests take %d bytes compressed, and the Secret that records them holds %d: "+
+			"leave files that no template needs out of the chart, shorten the values, or split the chart",
+			ErrRecordTooLarge, len(data), limit)
+	}
+	return data, nil
 }
 
 // zip returns data compressed fast, in base64.
