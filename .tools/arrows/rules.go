@@ -55,6 +55,7 @@ func productRules() rules {
 		readiness  = product + "operator/internal/readiness"
 		fence      = product + "operator/fence"
 		render     = product + "operator/render"
+		valuesmap  = product + "operator/valuesmap"
 		release    = product + "operator/release"
 		services   = product + "services"
 		internal   = product + "services/internal"
@@ -83,6 +84,7 @@ func productRules() rules {
 			{helm, []string{api, readiness, fence, drift}},
 			{values, []string{api}},
 			{render, []string{api}},
+			{valuesmap, []string{api}},
 			{release, []string{helm, values, drift, render, api, client, proto}},
 			{operator, []string{operator, client, proto}},
 			{internal, nil},

@@ -1,0 +1,142 @@
+package valuesmap
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Existing is a ConfigMap of the repository that is there.
+type Existing struct {
+	// Name of the ConfigMap.
+	Name string
+	// Chart that it is of.
+	Chart Chart
+	// Digest of the chart that it was made from; empty when that is not known, as for those of the original project.
+	Digest string
+	// UnusedSince is since when it is neither current nor used; zero while it is, or when nobody has noticed yet.
+	UnusedSince time.Time
+	// Foreign says that it belongs to a HelmRepository of the same name that is gone.
+	Foreign bool
+	// Touched says that somebody else wrote it, so that it may not hold what it should.
+	Touched bool
+}
+
+// Wanted is a chart version.
+type Wanted struct {
+	// Chart version.
+	Chart Chart
+	// Digest of its tarball; empty when it is not known.
+	Digest string
+}
+
+// Facts are what a decision is made from.
+type Facts struct {
+	// Now is the time.
+	Now time.Time
+	// Retention is how long a ConfigMap is kept that is neither current nor used.
+	Retention time.Duration
+	// Namer names the ConfigMaps.
+	Namer *Namer
+	// Wanted are the chart versions that should have a ConfigMap.
+	Wanted []Wanted
+	// Used are chart versions whose ConfigMaps are not to be removed or aged, when there are any.
+	Used []Chart
+	// Existing are the ConfigMaps of the repository.
+	Existing []Existing
+	// Gone are the chart versions that the repository no longer has.
+	Gone map[Chart]bool
+	// Frozen says that what the repository holds is not known now: nothing is removed or aged.
+	Frozen bool
+}
+
+// Plan is what to do. All is in the order of names.
+type Plan struct {
+	// Write are the ConfigMaps to make, or to write again.
+	Write []Write
+	// Age are the names of those that are from now on neither current nor used.
+	Age []string
+	// Revive are the names of those that are current or used again.
+	Revive []string
+	// Remove are the names of those to remove.
+	Remove []string
+	// Next is when the next one is to be removed; zero when none is.
+	Next time.Time
+}
+
+// Write is a ConfigMap to make or to write again.
+type Write struct {
+	// Name of the ConfigMap.
+	Name string
+	// Wanted is what it is of.
+	Wanted
+	// Exists says that it is there.
+	Exists bool
+}
+
+// Decide says what to do.
+func Decide(f *Facts) Plan {
+	var p Plan
+	existing := make(map[string]*Existing, len(f.Existing))
+	for i := range f.Existing {
+		existing[f.Existing[i].Name] = &f.Existing[i]
+	}
+	wanted := make(map[string]Wanted, len(f.Wanted))
+	for _, w := range f.Wanted {
+		name := f.Namer.Name(w.Chart)
+		wanted[name] = w
+		have := existing[name]
+		if have == nil || !have.Foreign && !have.holds(w) {
+			p.Write = append(p.Write, Write{Name: name, Wanted: w, Exists: have != nil})
+		}
+	}
+	used := map[string]bool{}
+	for _, c := range f.Used {
+		used[f.Namer.Name(c)] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(existing)) {
+		_, want := wanted[name]
+		p.age(f, existing[name], want || used[name])
+	}
+	slices.SortFunc(p.Write, func(a, b Write) int { return cmp.Compare(a.Name, b.Name) })
+	return p
+}
+
+// age decides about one that is there. keep says that it is current or used.
+func (p *Plan) age(f *Facts, e *Existing, keep bool) {
+	end := e.UnusedSince.Add(f.Retention)
+	switch {
+	case e.Foreign:
+		p.Remove = append(p.Remove, e.Name)
+	case keep && !e.UnusedSince.IsZero():
+		p.Revive = append(p.Revive, e.Name)
+	case keep || f.Frozen:
+	case f.Gone[e.Chart], p.isRenamed(f, e):
+		p.Remove = append(p.Remove, e.Name)
+	case e.UnusedSince.IsZero():
+		p.Age = append(p.Age, e.Name)
+		p.until(f.Now.Add(f.Retention))
+	case !end.After(f.Now):
+		p.Remove = append(p.Remove, e.Name)
+	default:
+		p.until(end)
+	}
+}
+
+// isRenamed reports whether the chart version has a ConfigMap of another name now, which is there.
+func (p *Plan) isRenamed(f *Facts, e *Existing) bool {
+	name := f.Namer.Name(e.Chart)
+	return name != e.Name && slices.ContainsFunc(f.Existing, func(other Existing) bool { return other.Name == name && !other.Foreign })
+}
+
+func (p *Plan) until(t time.Time) {
+	if p.Next.IsZero() || t.Before(p.Next) {
+		p.Next = t
+	}
+}
+
+// holds reports whether a ConfigMap is what is wanted. A digest that is not known says nothing against it.
+func (e *Existing) holds(w Wanted) bool {
+	return !e.Touched && e.Digest != "" && (w.Digest == "" || e.Digest == w.Digest) && e.Chart == w.Chart
+}

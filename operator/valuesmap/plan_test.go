@@ -1,0 +1,123 @@
+package valuesmap
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+)
+
+func TestDecide(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	namer := NewNamer("charts", []string{"charts"})
+	one, two := Chart{"web", "1.0.0"}, Chart{"web", "2.0.0"}
+	const (
+		nameOfOne = "helm-values-charts-web-1-0-0"
+		nameOfTwo = "helm-values-charts-web-2-0-0"
+	)
+	have := func(edit func(*Existing)) []Existing {
+		e := Existing{Name: nameOfOne, Chart: one, Digest: "sha256:1"}
+		edit(&e)
+		return []Existing{e}
+	}
+	as := func(*Existing) {}
+	unused := func(d time.Duration) func(*Existing) {
+		return func(e *Existing) { e.UnusedSince = now.Add(-d) }
+	}
+	wantOne := []Wanted{{one, "sha256:1"}}
+	for name, test := range map[string]struct {
+		facts Facts
+		want  Plan
+	}{
+		"nothing": {Facts{}, Plan{}},
+		"one that is missing is made": {
+			Facts{Wanted: wantOne}, Plan{Write: []Write{{nameOfOne, wantOne[0], false}}},
+		},
+		"one that is there is left alone":    {Facts{Wanted: wantOne, Existing: have(as)}, Plan{}},
+		"an unknown digest is no difference": {Facts{Wanted: []Wanted{{one, ""}}, Existing: have(as)}, Plan{}},
+		"another digest is one": {
+			Facts{Wanted: []Wanted{{one, "sha256:2"}}, Existing: have(as)}, Plan{Write: []Write{{nameOfOne, Wanted{one, "sha256:2"}, true}}},
+		},
+		"what somebody else wrote is written again": {
+			Facts{Wanted: wantOne, Existing: have(func(e *Existing) { e.Touched = true })}, Plan{Write: []Write{{nameOfOne, wantOne[0], true}}},
+		},
+		"one of the original project is written again": {
+			Facts{Wanted: wantOne, Existing: have(func(e *Existing) { e.Digest = "" })}, Plan{Write: []Write{{nameOfOne, wantOne[0], true}}},
+		},
+		"one that is no longer current ages": {Facts{Existing: have(as)}, Plan{Age: []string{nameOfOne}, Next: now.Add(time.Hour)}},
+		"one that ages is kept until its time is over": {
+			Facts{Existing: have(unused(time.Minute))}, Plan{Next: now.Add(59 * time.Minute)},
+		},
+		"and then removed":             {Facts{Existing: have(unused(time.Hour))}, Plan{Remove: []string{nameOfOne}}},
+		"the current one never is":     {Facts{Wanted: wantOne, Existing: have(unused(9 * time.Hour))}, Plan{Revive: []string{nameOfOne}}},
+		"one that is used is kept":     {Facts{Used: []Chart{one}, Existing: have(as)}, Plan{}},
+		"one that is used again, too":  {Facts{Used: []Chart{one}, Existing: have(unused(9 * time.Hour))}, Plan{Revive: []string{nameOfOne}}},
+		"one that is used is not made": {Facts{Used: []Chart{one}}, Plan{}},
+		"a version that is gone from the repository goes at once": {
+			Facts{Existing: have(as), Gone: map[Chart]bool{one: true}}, Plan{Remove: []string{nameOfOne}},
+		},
+		"unless it is used": {Facts{Used: []Chart{one}, Existing: have(as), Gone: map[Chart]bool{one: true}}, Plan{}},
+		"while the repository is not known, nothing ages": {
+			Facts{Frozen: true, Existing: have(as), Gone: map[Chart]bool{one: true}}, Plan{},
+		},
+		"and nothing is removed": {Facts{Frozen: true, Existing: have(unused(9 * time.Hour))}, Plan{}},
+		"but made":               {Facts{Frozen: true, Wanted: wantOne}, Plan{Write: []Write{{nameOfOne, wantOne[0], false}}}},
+		"one of a repository that is gone makes room first": {
+			Facts{Wanted: wantOne, Existing: have(func(e *Existing) { e.Foreign = true })}, Plan{Remove: []string{nameOfOne}},
+		},
+		"one under an old name goes when the new one is there": {
+			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{
+				{Name: "helm-values-charts-web-2-0-0-old", Chart: two, Digest: "sha256:2"}, {Name: nameOfTwo, Chart: two, Digest: "sha256:2"},
+			}},
+			Plan{Remove: []string{"helm-values-charts-web-2-0-0-old"}},
+		},
+		"and not before": {
+			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{{Name: "helm-values-charts-web-2-0-0-old", Chart: two, Digest: "sha256:2"}}},
+			Plan{
+				Write: []Write{{nameOfTwo, Wanted{two, "sha256:2"}, false}}, Age: []string{"helm-values-charts-web-2-0-0-old"}, Next: now.Add(time.Hour),
+			},
+		},
+		"the next is the first whose time is over": {
+			Facts{Existing: []Existing{
+				{Name: nameOfOne, Chart: one, Digest: "d", UnusedSince: now.Add(-10 * time.Minute)},
+				{Name: nameOfTwo, Chart: two, Digest: "d", UnusedSince: now.Add(-20 * time.Minute)},
+			}},
+			Plan{Next: now.Add(40 * time.Minute)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.facts.Now, test.facts.Retention, test.facts.Namer = now, time.Hour, namer
+			assert.Equal(t, test.want, Decide(&test.facts))
+		})
+	}
+}
+
+func TestAReleaseUsesTheVersionThatItShouldDeployAndTheOneThatItHas(t *testing.T) {
+	deployed := func(chart, status string) *v1alpha1.HelmReleaseInfo {
+		return &v1alpha1.HelmReleaseInfo{Chart: chart, Status: status}
+	}
+	for name, test := range map[string]struct {
+		wanted   string
+		deployed *v1alpha1.HelmReleaseInfo
+		chart    string
+		want     []string
+	}{
+		"nothing yet":                      {"", nil, "web", nil},
+		"before the install":               {"1.0.0", nil, "web", []string{"1.0.0"}},
+		"deployed as wanted":               {"1.0.0", deployed("web-1.0.0", "deployed"), "web", []string{"1.0.0"}},
+		"a v in front in the repository":   {"v1.0.0", deployed("web-1.0.0", "deployed"), "web", []string{"v1.0.0"}},
+		"during an upgrade":                {"2.0.0", deployed("web-1.0.0", "pending-upgrade"), "web", []string{"2.0.0", "1.0.0"}},
+		"when the repository is not there": {"", deployed("web-1.0.0+x", "deployed"), "web", []string{"1.0.0+x"}},
+		"from a path of a registry":        {"", deployed("web-1.0.0", "deployed"), "team/web", []string{"1.0.0"}},
+		"another chart is deployed":        {"2.0.0", deployed("db-1.0.0", "deployed"), "web", []string{"2.0.0"}},
+		"only the history is left":         {"", deployed("web-1.0.0", "uninstalled"), "web", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			release := &v1alpha1.HelmRelease{}
+			release.Status.ChartVersion, release.Status.HelmRelease = test.wanted, test.deployed
+			assert.Equal(t, test.want, VersionsOf(release, test.chart))
+		})
+	}
+}
