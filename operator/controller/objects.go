@@ -37,9 +37,10 @@ func (o objects) RemoveFinalizer(ctx context.Context, release *v1alpha1.HelmRele
 	return conflictOf(o.client.Patch(ctx, release, lockedPatch(saved)))
 }
 
-func (o objects) Fresh(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, error) {
+func (o objects) Fresh(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, bool, error) {
 	release := &v1alpha1.HelmRelease{}
-	return release, o.fresh.Get(ctx, key, release)
+	found, err := o.read(ctx, key, release)
+	return release, found, err
 }
 
 func (o objects) Repository(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRepository, bool, error) {

@@ -45,8 +45,8 @@ type Objects interface {
 	// AddFinalizer and RemoveFinalizer change the metadata only.
 	AddFinalizer(ctx context.Context, release *v1alpha1.HelmRelease) error
 	RemoveFinalizer(ctx context.Context, release *v1alpha1.HelmRelease) error
-	// Fresh reads a release from the API server itself.
-	Fresh(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, error)
+	// Fresh reads a release from the API server itself, and returns false when there is none of that name.
+	Fresh(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRelease, bool, error)
 	// Repository returns a HelmRepository, and false when there is none of that name.
 	Repository(ctx context.Context, key types.NamespacedName) (*v1alpha1.HelmRepository, bool, error)
 	// Repositories returns those of a namespace.

@@ -57,8 +57,9 @@ func (o *fakeObjects) RemoveFinalizer(_ context.Context, release *v1alpha1.HelmR
 	return o.write(release, func(stored *v1alpha1.HelmRelease) { stored.Finalizers = nil })
 }
 
-func (o *fakeObjects) Fresh(context.Context, types.NamespacedName) (*v1alpha1.HelmRelease, error) {
-	return o.get(), nil
+func (o *fakeObjects) Fresh(context.Context, types.NamespacedName) (*v1alpha1.HelmRelease, bool, error) {
+	release := o.get()
+	return release, release != nil, nil
 }
 
 func (o *fakeObjects) Repository(_ context.Context, key types.NamespacedName) (*v1alpha1.HelmRepository, bool, error) {

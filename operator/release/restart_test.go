@@ -125,6 +125,64 @@ func TestAShutdownUnlocksWhatItInterrupts(t *testing.T) {
 	assert.Zero(t, release.Status.FailureCount)
 }
 
+// The label of an object may be changed so that another operator works for it, or none does; and a finalizer may be removed by hand.
+func TestAnObjectThatVanishesLeavesNothingPending(t *testing.T) {
+	t.Parallel()
+	for name, vanish := range map[string]func(*bench){
+		"another operator may go on": func(*bench) {},
+		"it is gone":                 func(b *bench) { b.objects.stored = nil },
+		"another one has its name":   func(b *bench) { b.objects.stored.UID = "another" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.objects.stored.UID = "one"
+			b.helm.began = make(chan string, 10)
+			b.helm.results = []result{{blocks: true}}
+			b.once()
+			b.awaitBegin()
+			vanish(b)
+
+			b.engine.Forget(appKey)
+			b.awaitWake()
+
+			assert.Equal(t, []string{"install", "unlock 1"}, b.helm.done())
+			assert.Equal(t, []string{"failed"}, b.written())
+			b.engine.Forget(appKey)
+			_, kept := b.runner.Outcome(appKey)
+			assert.False(t, kept)
+			switch release := b.objects.get(); {
+			case release == nil:
+			case release.UID != "one":
+				assert.Equal(t, v1alpha1.OperationRunning, release.Status.Operation.Phase, "what is another's is left alone")
+			default:
+				assert.Equal(t, v1alpha1.OperationInterrupted, release.Status.Operation.Phase)
+				b.restart()
+				release = b.settle()
+				assert.Equal(t, []string{"upgrade"}, b.helm.done())
+				b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+				assert.Zero(t, release.Status.FailureCount)
+			}
+		})
+	}
+}
+
+func TestWhatAnotherOperatorTookOverIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.helm.began = make(chan string, 10)
+	b.helm.results = []result{{blocks: true}}
+	b.once()
+	b.awaitBegin()
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Status.Operation.ID = "of-another" })
+
+	b.engine.Forget(appKey)
+	b.awaitWake()
+
+	assert.Equal(t, []string{"install"}, b.helm.done())
+	assert.Equal(t, v1alpha1.OperationRunning, b.objects.get().Status.Operation.Phase)
+}
+
 func TestANewerSpecSupersedesAWait(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -20,6 +20,8 @@ var (
 	ErrShutdown = errors.New("the operator is shutting down")
 	// ErrSuperseded says that something newer is wanted.
 	ErrSuperseded = errors.New("superseded by a newer desired state")
+	// ErrGone says that nobody here works for the object any more.
+	ErrGone = errors.New("the HelmRelease is gone, or not one that this operator works on any more")
 )
 
 // Outcome is how an operation ended.
@@ -314,7 +316,7 @@ func (r *Runner) Forget(key types.NamespacedName) {
 
 // Gone drops all that is kept for an object that does not exist any more. What runs for it is interrupted.
 func (r *Runner) Gone(key types.NamespacedName) {
-	r.Interrupt(key, ErrSuperseded)
+	r.Interrupt(key, ErrGone)
 	r.Forget(key)
 	r.mu.Lock()
 	turns := r.slots.forget(key)

@@ -59,8 +59,8 @@ func (t task) run(ctx context.Context, turn *Turn) Outcome {
 			because = err
 		}
 		t.log.Info("A Helm operation was interrupted", "operation", t.operation.Type, "because", because.Error())
-		if errors.Is(context.Cause(ctx), ErrShutdown) {
-			t.leave()
+		if cause := context.Cause(ctx); errors.Is(cause, ErrShutdown) || errors.Is(cause, ErrGone) {
+			t.leave(cause)
 		}
 	default:
 		outcome.Problem, outcome.Revision = t.problem(err)
@@ -183,40 +183,41 @@ func (t task) what() string {
 	}
 }
 
-// leaveTimeout bounds what is done for an operation that a shutdown interrupted. It is short, because the process is given
-// a limited time; what is left undone is done at the next start.
+// leaveTimeout bounds what is done for an operation that no reconcile worker will look at. It is short, because at a shutdown the
+// process is given a limited time; what is left undone then is done at the next start.
 const leaveTimeout = 5 * time.Second
 
-// leave notes an interruption by a shutdown: no reconcile worker will. The status comes first, so that the unlocked
-// revision is not taken for one that failed.
-func (t task) leave() {
+// leave notes an interruption by a shutdown, or of an operation whose object is gone from here: no reconcile worker will. The status
+// comes first, so that the unlocked revision is not taken for one that failed.
+func (t task) leave(cause error) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	objects := t.engine.cfg.Objects
-	release, err := objects.Fresh(ctx, t.key)
-	if err != nil {
-		t.log.Error(err, "Read a HelmRelease at shutdown")
+	release, exists, err := objects.Fresh(ctx, t.key)
+	switch {
+	case err != nil:
+		t.log.Error(err, "Read the HelmRelease of an interrupted operation")
 		return
-	}
-	if operation := release.Status.Operation; release.UID != t.uid || operation == nil || operation.ID != t.operation.ID {
-		return
-	}
-	p := newPass(t.engine, release)
-	p.interrupted(t.operation, 0)
-	if err := objects.PatchStatus(ctx, p.saved, p.draft); err != nil {
-		t.log.Error(err, "Note an interrupted operation at shutdown")
-		return
+	case !exists || release.UID != t.uid: // there is no status to note it in
+	case release.Status.Operation == nil || release.Status.Operation.ID != t.operation.ID:
+		return // somebody else goes on with it
+	default:
+		p := newPass(t.engine, release)
+		p.interrupted(t.operation, 0)
+		if err := objects.PatchStatus(ctx, p.saved, p.draft); err != nil {
+			t.log.Error(err, "Note an interrupted operation")
+			return
+		}
 	}
 	newest, found, err := t.engine.cfg.Helm.Last(ctx, t.target.Namespace, t.target.Name)
 	if err != nil {
-		t.log.Error(err, "Read the interrupted revision at shutdown")
+		t.log.Error(err, "Read an interrupted revision")
 		return
 	}
 	if !found || !newest.Status.Pending() || newest.Labels[v1alpha1.OperationLabel] != t.operation.ID {
 		return
 	}
-	err = t.engine.cfg.Helm.MarkInterrupted(ctx, t.target.Namespace, t.target.Name, newest.Revision, ErrShutdown.Error())
-	if err != nil {
-		t.log.Error(err, "Unlock the interrupted revision at shutdown")
+	if err := t.engine.cfg.Helm.MarkInterrupted(ctx, t.target.Namespace, t.target.Name, newest.Revision, cause.Error()); err != nil {
+		t.log.Error(err, "Unlock an interrupted revision")
 	}
 }
