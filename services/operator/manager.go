@@ -32,8 +32,9 @@ const (
 	lastAppliedAnnotation = corev1.LastAppliedConfigAnnotation
 )
 
-// newManager prepares controller-runtime's manager. Probes and metrics are served by this process and not by it.
-func newManager(config *rest.Config, leader leadership, watched scope, log logr.Logger) (ctrl.Manager, error) {
+// newManager prepares controller-runtime's manager, which works until ctx ends. Probes and metrics are served by this process and not by
+// it.
+func newManager(ctx context.Context, config *rest.Config, leader leadership, watched scope, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func newManager(config *rest.Config, leader leadership, watched scope, log logr.
 	stopTimeout, lease, renew, retry := managerStopTimeout, leaseDuration, renewDeadline, retryPeriod
 	manager, err := ctrl.NewManager(leader.fenced(config), ctrl.Options{
 		Scheme: scheme,
-		Logger: log,
+		Logger: shutdownLog(ctx, log, leader),
 		Cache: cache.Options{
 			DefaultTransform: stripObject,
 			// Only that they changed matters.
@@ -114,7 +115,7 @@ func stripObject(in any) (any, error) {
 }
 
 // stripMetadata takes everything out of the cached metadata of an object but what says which one it is, in which version, and of
-// which Helm release it is a record.
+// which Helm release it is a record. The operator's own ConfigMaps keep what it knows them by.
 func stripMetadata(in any) (any, error) {
 	object, ok := in.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -125,6 +126,10 @@ func stripMetadata(in any) (any, error) {
 		if value, ok := object.Labels[name]; ok {
 			labels[name] = value
 		}
+	}
+	if controller.KeepsMetadata(object) {
+		object.ManagedFields = nil
+		return object, nil
 	}
 	object.ObjectMeta = metav1.ObjectMeta{
 		Namespace: object.Namespace, Name: object.Name, UID: object.UID, ResourceVersion: object.ResourceVersion, Labels: labels,

@@ -39,7 +39,7 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
-	manager, err := newManager(config, leader, watched, logging.Logr(log))
+	manager, err := newManager(ctx, config, leader, watched, logging.Logr(log))
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,7 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 		ActiveOperations:               opts.concurrentOperations,
 		MaxOperations:                  opts.maxOperations,
 		DenyCrossNamespaceRepositories: opts.denyCrossNamespaceRepositories,
+		PartialReleases:                !watched.selector.Empty(),
 	})
 	if err != nil {
 		return fmt.Errorf("set the controllers up: %w", err)
