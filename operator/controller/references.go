@@ -48,12 +48,18 @@ func (r references) valuesHandler(kind string) handler.EventHandler {
 	})
 }
 
-// waitingFor finds the releases that depend on a release, and the deleted ones that it depends on, which are uninstalled after it.
+// waitingFor finds the releases that depend on a release, the deleted ones that it depends on, which are uninstalled after it, and
+// those that want the Helm release which it has.
 func (r references) waitingFor(ctx context.Context, object client.Object) []reconcile.Request {
 	requests := r.find(ctx, indexDependency, client.ObjectKeyFromObject(object).String())
 	if changed, ok := object.(*v1alpha1.HelmRelease); ok {
 		for _, key := range release.DependenciesOf(changed) {
 			requests = append(requests, reconcile.Request{NamespacedName: key})
+		}
+		for _, rival := range r.find(ctx, indexTarget, release.TargetOf(changed).String()) {
+			if rival.NamespacedName != keyOf(changed) {
+				requests = append(requests, rival)
+			}
 		}
 	}
 	return requests

@@ -113,6 +113,29 @@ func TestWhatWasLeftBehindCanBeTakenOver(t *testing.T) {
 	b.until("heir", ready)
 }
 
+func TestWhoWantsWhatADeletedHelmReleaseLeftBehindIsToldHowToGetIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.charts("1.0.0")
+	object := b.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.DeletionPolicy = v1alpha1.DeletionPolicyOrphan })
+	b.until("app", ready)
+	refused := func(words string) func(*v1alpha1.HelmRelease) error {
+		return func(r *v1alpha1.HelmRelease) error {
+			if err := notReady(v1alpha1.ReasonConfigurationError)(r); err != nil {
+				return err
+			}
+			if message := r.Status.Conditions[0].Message; !strings.Contains(message, words) {
+				return fmt.Errorf("the message is %q, want %q", message, words)
+			}
+			return nil
+		}
+	}
+	b.release("heir", func(r *v1alpha1.HelmRelease) { r.Spec.Release = &v1alpha1.ReleaseTarget{Name: "app"} })
+	b.until("heir", refused("belongs to the HelmRelease"))
+	require.NoError(t, b.Delete(b.ctx, object))
+	b.until("heir", refused("set release.adopt to Always")) // the interval is ten minutes
+}
+
 func TestAChainOfReleasesIsInstalledInOrderAndUninstalledInReverse(t *testing.T) {
 	t.Parallel()
 	const length = 20
