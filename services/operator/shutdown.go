@@ -2,36 +2,36 @@ package main
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/go-logr/logr"
 )
 
-// shutdownLog returns a logger for controller-runtime's manager that says at level debug what the manager takes for an error after an
-// orderly shutdown: that the lease which it has given up, or never had, is lost. Nothing else happens that late. What goes wrong
-// earlier, while ctx has not ended or the process still leads, stays an error.
+// shutdownLog returns a logger for controller-runtime's manager that says at level debug what is taken for an error in an orderly
+// shutdown, which is when ctx ends: that requests were cut off, and in the end that the lease which the manager has given up, or never
+// had, is lost. Nothing else happens that late. All that goes wrong otherwise stays an error.
 func shutdownLog(ctx context.Context, log logr.Logger, leader leadership) logr.Logger {
-	check := leader.check()
-	if check == nil {
-		return log
+	leads := leader.check()
+	expected := func(err error) bool {
+		return ctx.Err() != nil && (errors.Is(err, context.Canceled) || leads != nil && leads() != nil)
 	}
-	over := func() bool { return ctx.Err() != nil && check() != nil }
-	return log.WithSink(shutdownSink{LogSink: log.GetSink(), over: over})
+	return log.WithSink(shutdownSink{LogSink: log.GetSink(), expected: expected})
 }
 
 // shutdownSink implements logr.LogSink.
 type shutdownSink struct {
 	logr.LogSink
-	over func() bool
+	expected func(error) bool
 }
 
 // debug is the level of logr that is level debug here.
 const debug = 1
 
-// Error logs an error, if it is one.
+// Error logs an error, as one if it is.
 func (s shutdownSink) Error(err error, message string, pairs ...any) {
 	switch {
-	case !s.over():
+	case !s.expected(err):
 		s.LogSink.Error(err, message, pairs...)
 	case s.Enabled(debug):
 		s.Info(debug, message, append(slices.Clone(pairs), "error", err)...)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -118,6 +119,19 @@ func (b *logBuffer) await(t *testing.T, words string) (lines []string) {
 	return lines
 }
 
+// summary returns level and message of each line, and wants all of them to be of one object.
+func (b *logBuffer) summary(t *testing.T) (summary []string) {
+	t.Helper()
+	for _, line := range b.lines {
+		var entry struct{ Level, Message, Name, Logger, Error string }
+		require.NoError(t, json.Unmarshal([]byte(line), &entry))
+		assert.Equal(t, "controller app", entry.Logger+" "+entry.Name)
+		assert.NotEmpty(t, entry.Error)
+		summary = append(summary, entry.Level+" "+entry.Message)
+	}
+	return summary
+}
+
 // serveManager starts a manager with a lock and a log of all levels. The function that it returns orders the shutdown and returns what
 // the manager does.
 func serveManager(t *testing.T, lock *memoryLock, parts ...manager.RunnableFunc) (log *logBuffer, elected <-chan struct{}, stop func() error) {
@@ -147,6 +161,29 @@ func TestAnOrderlyShutdownLogsNoError(t *testing.T) {
 	require.NoError(t, stop())
 	assert.Empty(t, lock.record.HolderIdentity, "the lease is given up")
 	assert.NotContains(t, strings.Join(log.await(t, "leader election lost"), ""), `"level":"error"`)
+}
+
+func TestRequestsThatAShutdownCutsOffAreNoErrors(t *testing.T) {
+	lease := fence.NewLease(renewDeadline, nil)
+	lease.Renewed(time.Now())
+	for name, leader := range map[string]leadership{"that leads": {lease: lease}, "that needs not lead": {}} {
+		t.Run(name, func(t *testing.T) {
+			out := &logBuffer{}
+			ctx, shutDown := context.WithCancel(t.Context())
+			log := shutdownLog(ctx, logging.Logr(zerolog.New(out)), leader).WithName("controller").WithValues("name", "app")
+			cutOff := &url.Error{Op: "Patch", URL: "https://server", Err: context.Canceled}
+
+			log.Error(cutOff, "before")
+			shutDown()
+			log.Error(cutOff, "after")
+			log.Error(errors.New("refused"), "something else")
+			assert.Equal(t, []string{"error before", "debug after", "error something else"}, out.summary(t))
+
+			quiet := shutdownLog(ctx, logging.Logr(zerolog.New(out).Level(zerolog.InfoLevel)), leader)
+			quiet.Error(cutOff, "at level info")
+			assert.Len(t, out.summary(t), 3)
+		})
+	}
 }
 
 func TestAStandbyThatIsShutDownLogsNoError(t *testing.T) {
