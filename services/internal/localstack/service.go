@@ -19,14 +19,18 @@ type Service struct {
 	Name string
 	// GRPC, Metrics, Health are its addresses; GRPC is empty for the operator.
 	GRPC, Metrics, Health string
+	// Env are variables, NAME=value, that the process has besides those of this one. Set them before it is started.
+	Env []string
 
 	binary, logFile string
 	args            []string
 	// readyz is the URL that says whether the process is ready, and client asks it; by default, Health is asked in plaintext.
 	readyz string
 	client *http.Client
-	cmd    *exec.Cmd
-	done   chan error // receives the outcome of the process once
+	// guarded reports that being asked for credentials means that the process is ready.
+	guarded bool
+	cmd     *exec.Cmd
+	done    chan error // receives the outcome of the process once
 }
 
 // Running reports whether the process was started and not ended by one of the methods.
@@ -57,6 +61,7 @@ func (s *Service) Launch() error {
 	defer log.Close() // the process has its own descriptor
 	s.cmd = exec.Command(s.binary, s.args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
+	s.cmd.Env = append(os.Environ(), s.Env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
@@ -98,7 +103,7 @@ func (s *Service) ready(ctx context.Context) bool {
 		return false
 	}
 	defer response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	return response.StatusCode == http.StatusOK || s.guarded && response.StatusCode == http.StatusUnauthorized
 }
 
 // Freeze stops the process from doing anything, as a machine does that stalls, until Thaw.

@@ -79,3 +79,12 @@ func TestAddressesAreDistinct(t *testing.T) {
 	assert.NotEqual(t, second, third)
 	assert.NotEqual(t, first, third)
 }
+
+func TestAServiceHasTheVariablesThatItIsGiven(t *testing.T) {
+	t.Setenv("LOCALSTACK_A", "of the parent")
+	t.Setenv("LOCALSTACK_B", "of the parent")
+	s := script(t, `echo "$LOCALSTACK_A, $LOCALSTACK_B"; while :; do sleep 0.01; done`, http.StatusOK)
+	s.Env = []string{"LOCALSTACK_B=its own"}
+	require.NoError(t, s.Start(t.Context()))
+	assert.Eventually(t, func() bool { return s.LogTail(1000) == "of the parent, its own\n" }, 10*time.Second, time.Millisecond)
+}
