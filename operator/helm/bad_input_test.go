@@ -143,6 +143,10 @@ func TestSchemaIsSkippedWhenAsked(t *testing.T) {
 	require.ErrorIs(t, err, ErrInvalidValues)
 	assert.Zero(t, wantError(t, err).Revision, "nothing is recorded before the values are right")
 	assert.Equal(t, 1, f.last("web").Revision)
+	_, err = f.helm.Upgrade(t.Context(), UpgradeOptions{
+		Target: f.target("web", "3"), ChartSource: ChartSource{Chart: chart, SkipSchemaValidation: true},
+	})
+	require.NoError(t, err)
 }
 
 func TestReusedValuesAreCheckedToo(t *testing.T) {

@@ -63,15 +63,3 @@ func TestAReleaseThatHelmUninstallsSaysSinceWhen(t *testing.T) {
 	}))
 	assert.True(t, began.Time.Equal(f.last("web").Deleted))
 }
-
-func TestForceReplacesObjects(t *testing.T) {
-	f := newFixture(t)
-	chart := simpleChart(t, "1.0.0")
-	f.install("web", "1", chart, nil)
-	_, err := f.helm.Upgrade(t.Context(), UpgradeOptions{
-		Target: f.target("web", "2"), Force: true, Recreate: true,
-		ChartSource: ChartSource{Chart: chart, Values: map[string]any{"text": "forced"}},
-	})
-	require.NoError(t, err)
-	assert.Equal(t, "forced", f.data("web-config")["text"])
-}
