@@ -291,6 +291,31 @@ spec:
 	assert.Empty(t, cluster.live.GetLabels(), "a label that may differ is not put back")
 }
 
+func TestEveryFieldOfATargetMustMatch(t *testing.T) {
+	t.Parallel()
+	live := object(t, web)
+	live.SetLabels(map[string]string{"app": "other"})
+	for selects, target := range map[bool][]v1alpha1.ObjectSelector{
+		true: {
+			{Group: "apps"}, {Version: "v1"}, {Kind: "Deployment"}, {Name: "web"}, {Namespace: "shop"}, {LabelSelector: "app=web"},
+			{AnnotationSelector: "!team"},
+		},
+		false: {
+			{Group: "batch"}, {Version: "v2"}, {Kind: "StatefulSet"}, {Name: "we"}, {Namespace: "other"}, {LabelSelector: "app=other"},
+			{AnnotationSelector: "team"}, {Group: "apps", Name: "we"},
+		},
+	} {
+		for _, target := range target {
+			rules, err := ParseRules([]v1alpha1.DriftIgnoreRule{{Paths: []string{"/metadata/labels"}, Target: &target}})
+			require.NoError(t, err)
+			comparer := Comparer{Rules: rules}
+			finding, err := comparer.Compare(t.Context(), &fakeCluster{live: live.DeepCopy()}, object(t, web))
+			require.NoError(t, err)
+			assert.Equal(t, selects, len(finding.Differences) == 0, "%+v: %v", target, finding.Differences)
+		}
+	}
+}
+
 func TestARuleForAllMetadataLeavesTheBookkeepingOfTheServerAlone(t *testing.T) {
 	t.Parallel()
 	rules, err := ParseRules([]v1alpha1.DriftIgnoreRule{{Paths: []string{"/metadata"}}})
