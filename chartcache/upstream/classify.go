@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -72,6 +73,10 @@ func requestError(ctx context.Context, err error, what string) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
+	if refusesCertificate(err) {
+		return cacheerr.Wrap(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNAUTHORIZED, redacted(err),
+			"%s: the host wants a client certificate, or refuses the one that it is shown; check the credentials", what)
+	}
 	if why := unreachable(err); why != "" {
 		return cacheerr.Wrap(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, redacted(err), "%s: %s", what, why)
 	}
@@ -86,6 +91,9 @@ func unreachable(err error) string {
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "the host's certificate cannot be verified; give its CA"
+	}
+	if number, ok := alertOf(err); ok && number == alertHandshakeFailure {
+		return "the host ends the TLS handshake; it may want a client certificate"
 	}
 	if isTLS(err) {
 		return "the TLS handshake with the host fails"
@@ -111,7 +119,43 @@ func unreachable(err error) string {
 	return ""
 }
 
+// alertHandshakeFailure is what TLS 1.2 says for want of a client certificate, and for much else.
+const alertHandshakeFailure = 40
+
+// refusesCertificate says whether the host ended the connection because of our certificate, or because it was shown none.
+func refusesCertificate(err error) bool {
+	switch number, _ := alertOf(err); number { // RFC 8446, section 6
+	case 42, // bad_certificate
+		43,  // unsupported_certificate
+		44,  // certificate_revoked
+		45,  // certificate_expired
+		46,  // certificate_unknown
+		48,  // unknown_ca
+		49,  // access_denied
+		116: // certificate_required
+		return true
+	}
+	return false
+}
+
+// alertOf returns the number of the TLS alert with which the other side ended the connection. crypto/tls exports no type for it
+// where the connection is not QUIC: it is a number within a net.OpError.
+func alertOf(err error) (number uint64, ok bool) {
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Op != "remote error" {
+		return 0, false
+	}
+	alert := reflect.ValueOf(op.Err)
+	if alert.Kind() != reflect.Uint8 {
+		return 0, false
+	}
+	return alert.Uint(), true
+}
+
 func isTLS(err error) bool {
+	if _, ok := alertOf(err); ok {
+		return true
+	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return true
 	}
