@@ -26,6 +26,8 @@ type fakeCache struct {
 	away         bool
 	syncs        map[client.Source]int
 	revisions    int
+	details      map[client.Source]int // answered, of values
+	broken       map[string]error      // what Detail fails with, by chart
 }
 
 type fakeRepository struct {
@@ -39,7 +41,9 @@ type fakeVersion struct {
 }
 
 func newFakeCache() *fakeCache {
-	return &fakeCache{repositories: map[client.Source]*fakeRepository{}, syncs: map[client.Source]int{}}
+	return &fakeCache{
+		repositories: map[client.Source]*fakeRepository{}, syncs: map[client.Source]int{}, details: map[client.Source]int{}, broken: map[string]error{},
+	}
 }
 
 // publish makes a chart version available and tells the watch.
@@ -209,6 +213,11 @@ func (c *fakeCache) find(request client.ChartRequest) (fakeVersion, string, erro
 	constraint, err := semver.NewConstraint(wanted)
 	if err != nil {
 		return fakeVersion{}, "", notFound(chartcachev1.ErrorReason_ERROR_REASON_CONSTRAINT_INVALID, "%q is no constraint", wanted)
+	}
+	for _, v := range versions {
+		if v.version.Version == request.Version {
+			return v, versions[0].version.Version, nil
+		}
 	}
 	for _, v := range versions {
 		if constraint.Check(semver.MustParse(v.version.Version)) {

@@ -26,6 +26,7 @@ import (
 const (
 	repositoryController = "helmrepository-controller"
 	releaseController    = "helmrelease-controller"
+	valuesController     = "values-configmaps-controller"
 )
 
 // Pauses after a reconcile that failed.
@@ -42,6 +43,7 @@ type ChartCache interface {
 	Sync(ctx context.Context, source client.Source) (client.SyncResult, error)
 	Resolve(ctx context.Context, request client.ChartRequest) (client.Resolved, error)
 	Download(ctx context.Context, request client.ChartRequest, w io.Writer) (client.Downloaded, error)
+	Detail(ctx context.Context, request client.ChartRequest, parts ...client.Part) (client.Detail, error)
 	Watch(ctx context.Context, handle func(client.Event)) error
 }
 
@@ -65,6 +67,9 @@ type Options struct {
 	MaxOperations int
 	// DenyCrossNamespaceRepositories refuses releases whose chart is in a HelmRepository of another namespace.
 	DenyCrossNamespaceRepositories bool
+	// PartialReleases says that the manager's cache holds some of the HelmReleases only, because others are somebody else's. Before a
+	// ConfigMap with default values is removed, all are asked for then.
+	PartialReleases bool
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 	// NewOperationID makes the ids of operations. Random by default.
@@ -107,6 +112,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	if err := addRecordIndex(ctx, mgr.GetFieldIndexer()); err != nil {
 		return fmt.Errorf("index the records of Helm releases: %w", err)
 	}
+	if err := addValuesIndex(ctx, mgr.GetFieldIndexer()); err != nil {
+		return fmt.Errorf("index ConfigMaps with default values: %w", err)
+	}
 	events, err := newEvents(mgr)
 	if err != nil {
 		return fmt.Errorf("set up events: %w", err)
@@ -117,12 +125,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, options Options) error {
 	}
 	watch := &watch{
 		cache: options.ChartCache, reader: mgr.GetClient(), log: mgr.GetLogger().WithName("chartcache-watch"), now: options.Now,
-		repositories: &trigger{}, releases: &trigger{}, revisions: map[client.Source]client.Revision{},
+		repositories: &trigger{}, releases: &trigger{}, values: &trigger{}, revisions: map[client.Source]client.Revision{},
 	}
 	if err := setupReleases(mgr, &options, events, reconciles, watch); err != nil {
 		return err
 	}
 	if err := setupRepositories(mgr, &options, events, reconciles, watch); err != nil {
+		return err
+	}
+	if err := setupValues(mgr, &options, events, reconciles, watch); err != nil {
 		return err
 	}
 	if err := mgr.Add(watch); err != nil {
@@ -188,7 +199,7 @@ func setupRepositories(mgr ctrl.Manager, options *Options, events *events, recon
 	return nil
 }
 
-// controllerOptions are those of both controllers. The names are ours; controller-runtime would want them to be unique
+// controllerOptions are those of all controllers. The names are ours; controller-runtime would want them to be unique
 // in the process, which a test with two managers is not.
 func controllerOptions(options *Options, log logr.Logger) controller.Options {
 	skip := true

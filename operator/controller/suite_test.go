@@ -44,6 +44,7 @@ type suite struct {
 	env     *envtest.Environment
 	client  kube.Client
 	cache   *fakeCache
+	known   kube.Reader // the manager's cache
 	metrics *prometheus.Registry
 	stop    context.CancelFunc
 	ended   chan error
@@ -91,7 +92,7 @@ func (s *suite) start() error {
 	if err != nil {
 		return err
 	}
-	s.cache, s.metrics = newFakeCache(), prometheus.NewRegistry()
+	s.cache, s.known, s.metrics = newFakeCache(), manager.GetCache(), prometheus.NewRegistry()
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop, s.ended = stop, make(chan error, 1)
 	if err := Setup(ctx, manager, Options{ChartCache: s.cache, Helm: helmClient, Registry: s.metrics}); err != nil {

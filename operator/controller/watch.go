@@ -26,6 +26,7 @@ type watch struct {
 	now    func() time.Time
 
 	repositories, releases *trigger
+	values                 *trigger // of the repositories whose ConfigMaps are to be looked at
 
 	mu        sync.Mutex // guards all below
 	revisions map[client.Source]client.Revision
@@ -60,14 +61,14 @@ func (w *watch) handle(ctx context.Context, event client.Event) error {
 	case *client.Up:
 		w.log.Info("Chartcache is reachable")
 		w.setDown(time.Time{})
-		if err := w.wakeRepositories(ctx); err != nil {
+		if err := w.wakeRepositories(ctx, w.repositories, w.values); err != nil {
 			return err
 		}
 		return w.wakeBlocked(ctx, nil)
 	case *client.Down:
 		w.log.Info("Chartcache is not reachable", "error", e.Err.Error())
 		w.setDown(w.now())
-		return w.wakeRepositories(ctx)
+		return w.wakeRepositories(ctx, w.repositories)
 	}
 	return nil
 }
@@ -110,16 +111,19 @@ func (w *watch) forget(source client.Source) {
 func (w *watch) wakeRepository(source client.Source) {
 	if source.URL == "" {
 		w.repositories.enqueue(types.NamespacedName{Namespace: source.Namespace, Name: source.Name})
+		w.values.enqueue(types.NamespacedName{Namespace: source.Namespace, Name: source.Name})
 	}
 }
 
-func (w *watch) wakeRepositories(ctx context.Context) error {
+func (w *watch) wakeRepositories(ctx context.Context, triggers ...*trigger) error {
 	list := &v1alpha1.HelmRepositoryList{}
 	if err := w.reader.List(ctx, list); err != nil {
 		return err
 	}
 	for i := range list.Items {
-		w.repositories.enqueue(keyOf(&list.Items[i]))
+		for _, trigger := range triggers {
+			trigger.enqueue(keyOf(&list.Items[i]))
+		}
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ type formats struct{ version, hash *regexp.Regexp }
 // NewNamer returns the Namer of a repository, given the names of all repositories of its namespace.
 func NewNamer(repository string, siblings []string) *Namer {
 	n := &Namer{repository: repository, format: formats{
-		version: regexp.MustCompile(`^(.+?)-(v?[0-9]+-[0-9]+-[0-9]+)((?:-[0-9a-z]+)*)$`),
+		version: regexp.MustCompile(`^(.+?)-(v?[0-9]+-[0-9]+-[0-9]+)(-[0-9]*[a-z][0-9a-z]*(?:-[0-9a-z]+)*)?$`),
 		hash:    regexp.MustCompile(`-[0-9a-f]{16}$`),
 	}}
 	for _, other := range siblings {
@@ -94,7 +94,8 @@ func (n *Namer) isPlain(name string, chart Chart) bool {
 			return false
 		}
 	}
-	// A chart's name may end like a version; what is read back is the shortest name.
+	// A chart's name may end like a version; what is read back is the shortest name. That a name ends in a number is more common than
+	// that a prerelease begins with one.
 	m := n.format.version.FindStringSubmatch(rest)
 	return m != nil && m[1] == chart.Name && versionOf(m[2], m[3]) == chart.Version
 }

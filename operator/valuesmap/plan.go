@@ -1,7 +1,6 @@
 package valuesmap
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -39,7 +38,7 @@ type Facts struct {
 	Retention time.Duration
 	// Namer names the ConfigMaps.
 	Namer *Namer
-	// Wanted are the chart versions that should have a ConfigMap.
+	// Wanted are the chart versions that should have a ConfigMap. Of two entries for one, that with a digest counts.
 	Wanted []Wanted
 	// Used are chart versions whose ConfigMaps are not to be removed or aged, when there are any.
 	Used []Chart
@@ -84,9 +83,12 @@ func Decide(f *Facts) Plan {
 	}
 	wanted := make(map[string]Wanted, len(f.Wanted))
 	for _, w := range f.Wanted {
-		name := f.Namer.Name(w.Chart)
-		wanted[name] = w
-		have := existing[name]
+		if name := f.Namer.Name(w.Chart); wanted[name].Digest == "" {
+			wanted[name] = w
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		w, have := wanted[name], existing[name]
 		if have == nil || !have.Foreign && !have.holds(w) {
 			p.Write = append(p.Write, Write{Name: name, Wanted: w, Exists: have != nil})
 		}
@@ -99,7 +101,6 @@ func Decide(f *Facts) Plan {
 		_, want := wanted[name]
 		p.age(f, existing[name], want || used[name])
 	}
-	slices.SortFunc(p.Write, func(a, b Write) int { return cmp.Compare(a.Name, b.Name) })
 	return p
 }
 

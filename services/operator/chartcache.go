@@ -96,6 +96,11 @@ func (o *observedClient) Download(ctx context.Context, request client.ChartReque
 	return observe(o, "Download", func() (client.Downloaded, error) { return o.Client.Download(ctx, request, w) })
 }
 
+// Detail implements controller.ChartCache.
+func (o *observedClient) Detail(ctx context.Context, request client.ChartRequest, parts ...client.Part) (client.Detail, error) {
+	return observe(o, "Detail", func() (client.Detail, error) { return o.Client.Detail(ctx, request, parts...) })
+}
+
 // Watch implements controller.ChartCache.
 func (o *observedClient) Watch(ctx context.Context, handle func(client.Event)) error {
 	defer o.connected.Set(0)

@@ -58,6 +58,11 @@ const (
 	ReasonConfigurationError   = "ConfigurationError"
 	ReasonInvalidURL           = "InvalidURL"
 
+	// ReasonValuesConfigMapsUpdated is of events that ConfigMaps with default values were made, updated or removed.
+	ReasonValuesConfigMapsUpdated = "ValuesConfigMapsUpdated"
+	// ReasonValuesConfigMapsFailed is of events that some could not be.
+	ReasonValuesConfigMapsFailed = "ValuesConfigMapsFailed"
+
 	ReasonInstallStarted     = "InstallStarted"
 	ReasonInstallCompleted   = "InstallCompleted"
 	ReasonInstallFailed      = "InstallFailed"

@@ -1,0 +1,405 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	kube "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/ketches/helm-operator/chartcache/client"
+	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	"github.com/ketches/helm-operator/operator/valuesmap"
+)
+
+const (
+	// writesPerPass bounds how many ConfigMaps are written before other repositories have a turn.
+	writesPerPass = 64
+	// maxValuesBytes is what the API server takes as the data of a ConfigMap (MaxSecretSize in k8s.io/kubernetes/pkg/apis/core).
+	maxValuesBytes = 1 << 20
+	// repairPause is how often a ConfigMap that somebody else keeps writing is looked at.
+	repairPause = time.Minute
+	// firstValuesRetry and longestValuesRetry are the pauses before a ConfigMap that could not be made is tried again, unless its
+	// chart changes.
+	firstValuesRetry   = time.Minute
+	longestValuesRetry = time.Hour
+	// cacheGrace is how long the cache may need to hear of a ConfigMap that was made. It mostly takes milliseconds.
+	cacheGrace = 10 * time.Second
+)
+
+// configMap is one of our ConfigMaps, by its metadata.
+type configMap struct {
+	valuesmap.Existing
+	uid             types.UID
+	resourceVersion string
+}
+
+// madeConfigMap is one that was made a moment ago.
+type madeConfigMap struct {
+	configMap
+	at time.Time
+}
+
+// valuesProblem is why a ConfigMap could not be made.
+type valuesProblem struct {
+	text     string
+	digest   string    // of the chart that it was about; empty when that is not known
+	retryAt  time.Time // zero for not before the chart changes
+	attempts int
+	taken    bool // somebody else has the name, which costs nothing to look at again
+}
+
+// observe reads which ConfigMaps there are.
+func (p *valuesPass) observe(ctx context.Context) error {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kindConfigMap + "List"))
+	owner := repositoryKey(p.repository.Namespace, p.repository.Name)
+	if err := p.known.List(ctx, list, kube.MatchingFields{indexValuesOwner: owner}, kube.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list the ConfigMaps of the repository: %w", err)
+	}
+	p.existing = make(map[string]*configMap, len(list.Items))
+	for i := range list.Items {
+		object := &list.Items[i]
+		if !object.DeletionTimestamp.IsZero() {
+			continue // somebody's finalizer holds it
+		}
+		have := &configMap{uid: object.UID, resourceVersion: object.ResourceVersion, Existing: valuesmap.Existing{
+			Name: object.Name, Chart: valuesmap.ChartOf(object.Labels, object.Annotations),
+			Digest: object.Annotations[valuesmap.DigestAnnotation],
+		}}
+		have.UnusedSince, _ = time.Parse(time.RFC3339, object.Annotations[valuesmap.UnusedAnnotation]) // unreadable: counts anew
+		have.Foreign = metav1.GetControllerOf(object).UID != p.repository.UID
+		have.Touched = p.isTouched(have)
+		p.existing[have.Name] = have
+	}
+	for name, made := range p.made {
+		if end := made.at.Add(cacheGrace); p.existing[name] == nil && p.now.Before(end) {
+			p.existing[name] = &made.configMap
+			p.until(end) // it may have been deleted meanwhile
+			continue
+		}
+		delete(p.made, name)
+	}
+	maps.DeleteFunc(p.seen, func(name, _ string) bool { return p.existing[name] == nil })
+	maps.DeleteFunc(p.repaired, func(name string, _ time.Time) bool { return p.existing[name] == nil })
+	return nil
+}
+
+// isTouched reports whether somebody else wrote a ConfigMap since it was last seen or written here.
+func (p *valuesPass) isTouched(have *configMap) bool {
+	seen, ok := p.seen[have.Name]
+	if !ok {
+		p.seen[have.Name] = have.resourceVersion
+		return false
+	}
+	if !isNewer(have.resourceVersion, seen) {
+		return false // the cache may be late
+	}
+	if last, ok := p.repaired[have.Name]; ok && p.now.Sub(last) < repairPause {
+		p.until(last.Add(repairPause))
+		return false
+	}
+	return true
+}
+
+// isNewer compares resource versions, which are numbers for the kinds of Kubernetes itself.
+func isNewer(a, b string) bool {
+	left, errLeft := strconv.ParseUint(a, 10, 64)
+	right, errRight := strconv.ParseUint(b, 10, 64)
+	return errLeft == nil && errRight == nil && left > right
+}
+
+// act does what was planned; more says that something is left for the next pass.
+func (p *valuesPass) act(ctx context.Context, plan *valuesmap.Plan) (more bool, err error) {
+	for _, name := range plan.Remove {
+		if err := p.remove(ctx, p.existing[name]); err != nil {
+			return false, err
+		}
+	}
+	since := p.now.UTC().Format(time.RFC3339)
+	for _, name := range plan.Age {
+		if err := p.annotate(ctx, p.existing[name], &since); err != nil {
+			return false, err
+		}
+	}
+	for _, name := range plan.Revive {
+		if err := p.annotate(ctx, p.existing[name], nil); err != nil {
+			return false, err
+		}
+	}
+	p.dropProblems(plan.Write)
+	writes := slices.DeleteFunc(slices.Clone(plan.Write), p.isHeld)
+	if len(writes) > writesPerPass {
+		writes, more = writes[:writesPerPass], true
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(valuesAtOnce)
+	for _, w := range writes {
+		group.Go(func() error { return p.write(groupCtx, w) })
+	}
+	return more, group.Wait()
+}
+
+// dropProblems forgets the problems of ConfigMaps that are not to be written any more.
+func (p *valuesPass) dropProblems(writes []valuesmap.Write) {
+	names := make(map[string]bool, len(writes))
+	for _, w := range writes {
+		names[w.Name] = true
+	}
+	maps.DeleteFunc(p.problems, func(name string, _ *valuesProblem) bool { return !names[name] })
+}
+
+// isHeld reports whether a ConfigMap could not be made and is not to be tried again yet.
+func (p *valuesPass) isHeld(w valuesmap.Write) bool {
+	problem := p.problems[w.Name]
+	switch {
+	case problem == nil, problem.taken, w.Digest != "" && problem.digest != "" && w.Digest != problem.digest:
+		return false
+	case problem.retryAt.IsZero():
+		return true
+	case problem.retryAt.After(p.now):
+		p.until(problem.retryAt)
+		return true
+	}
+	return false
+}
+
+// write makes a ConfigMap, or writes it again.
+func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
+	if !w.Exists {
+		taken, err := p.isTaken(ctx, w.Name)
+		if err != nil {
+			return err
+		}
+		if taken {
+			p.problem(w, w.Digest, firstValuesRetry, "ConfigMap %s exists and is not of this repository, so it is left alone; "+
+				"delete or rename it to get the values of chart %s", w.Name, w.Chart)
+			p.done.Lock()
+			p.problems[w.Name].taken = true
+			p.done.Unlock()
+			return nil
+		}
+	}
+	detail, err := p.charts.Detail(ctx, client.ChartRequest{
+		Source: p.source, Chart: w.Chart.Name, Version: w.Chart.Version, MinRevision: p.newest(p.source),
+	}, client.PartValues)
+	switch {
+	case err != nil && isAbout(ctx, err):
+		p.problem(w, w.Digest, firstValuesRetry, "the values of chart %s could not be read: %s", w.Chart, err)
+		return nil
+	case err != nil:
+		return err
+	case len(detail.Values) > maxValuesBytes:
+		p.problem(w, detail.Version.Digest, 0, "values.yaml of chart %s has %d bytes, and a ConfigMap holds at most %d",
+			w.Chart, len(detail.Values), maxValuesBytes)
+		return nil
+	}
+	if w.Exists {
+		err = p.rewrite(ctx, w, &detail)
+	} else {
+		err = p.create(ctx, w, &detail)
+	}
+	switch {
+	case apierrors.IsAlreadyExists(err): // the cache is late: the event of its creation wakes us
+		return nil
+	case apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err), apierrors.IsForbidden(err) && !isEnding(err):
+		p.problem(w, detail.Version.Digest, firstValuesRetry, "ConfigMap %s of chart %s is refused by the API server: %s", w.Name, w.Chart, err)
+		return nil
+	case apierrors.IsNotFound(err): // it was deleted meanwhile: that is an event, too
+		return nil
+	case err != nil:
+		return fmt.Errorf("write ConfigMap %s: %w", w.Name, err)
+	}
+	return nil
+}
+
+// isEnding reports whether a namespace is being deleted.
+func isEnding(err error) bool { return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) }
+
+// isTaken reports whether somebody else has a ConfigMap of that name.
+func (p *valuesPass) isTaken(ctx context.Context, name string) (bool, error) {
+	object := configMapMetadata()
+	err := p.known.Get(ctx, types.NamespacedName{Namespace: p.repository.Namespace, Name: name}, object)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (p *valuesPass) create(ctx context.Context, w valuesmap.Write, detail *client.Detail) error {
+	object := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.repository.Namespace, Name: w.Name, Labels: valuesmap.Labels(p.repository.Name, w.Chart),
+			Annotations: valuesmap.Annotations(p.repository.Name, w.Chart, detail.Version.Digest),
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(p.repository, v1alpha1.GroupVersion.WithKind(kindRepository)),
+			},
+		},
+		Data: map[string]string{valuesmap.DataKey: detail.Values},
+	}
+	// Nobody waits for the end of these before the repository is gone.
+	object.OwnerReferences[0].BlockOwnerDeletion = nil
+	if err := p.client.Create(ctx, object); err != nil {
+		return err
+	}
+	p.written(w, object.ResourceVersion, true)
+	p.done.Lock()
+	defer p.done.Unlock()
+	p.made[w.Name] = madeConfigMap{at: p.now, configMap: configMap{
+		Existing: valuesmap.Existing{Name: w.Name, Chart: w.Chart, Digest: detail.Version.Digest}, uid: object.UID, resourceVersion: object.ResourceVersion,
+	}}
+	return nil
+}
+
+// rewrite makes a ConfigMap hold what it should. Other labels, annotations and keys stay. One that holds it already is not written.
+func (p *valuesPass) rewrite(ctx context.Context, w valuesmap.Write, detail *client.Detail) error {
+	have := p.existing[w.Name]
+	object, err := p.patch(ctx, have, map[string]any{
+		"labels":      valuesmap.Labels(p.repository.Name, w.Chart),
+		"annotations": valuesmap.Annotations(p.repository.Name, w.Chart, detail.Version.Digest),
+	}, map[string]any{valuesmap.DataKey: detail.Values})
+	if err != nil {
+		return err
+	}
+	p.written(w, object.ResourceVersion, object.ResourceVersion != have.resourceVersion)
+	if have.Touched {
+		p.done.Lock()
+		p.repaired[w.Name] = p.now
+		p.done.Unlock()
+	}
+	return nil
+}
+
+// annotate sets since when a ConfigMap is unused; nil for not.
+func (p *valuesPass) annotate(ctx context.Context, have *configMap, unusedSince *string) error {
+	object, err := p.patch(ctx, have, map[string]any{"annotations": map[string]*string{valuesmap.UnusedAnnotation: unusedSince}}, nil)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("annotate ConfigMap %s: %w", have.Name, err)
+	}
+	have.resourceVersion = object.ResourceVersion
+	p.seen[have.Name] = object.ResourceVersion
+	return nil
+}
+
+// patch changes a ConfigMap unless somebody else did meanwhile.
+func (p *valuesPass) patch(
+	ctx context.Context, have *configMap, metadata, data map[string]any,
+) (*metav1.PartialObjectMetadata, error) {
+	metadata["resourceVersion"] = have.resourceVersion
+	body := map[string]any{"metadata": metadata}
+	if data != nil {
+		body["data"] = data
+	}
+	raw, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	object := configMapMetadata()
+	object.Namespace, object.Name = p.repository.Namespace, have.Name
+	return object, p.client.Patch(ctx, object, kube.RawPatch(types.MergePatchType, raw))
+}
+
+func (p *valuesPass) remove(ctx context.Context, have *configMap) error {
+	object := configMapMetadata()
+	object.Namespace, object.Name = p.repository.Namespace, have.Name
+	err := p.client.Delete(ctx, object, kube.Preconditions{UID: &have.uid, ResourceVersion: &have.resourceVersion})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete ConfigMap %s: %w", have.Name, err)
+	}
+	p.metrics.removed(p.repository)
+	p.changes.removed = append(p.changes.removed, have.Name)
+	return nil
+}
+
+// written notes that a ConfigMap holds what it should; news says that it did not before.
+func (p *valuesPass) written(w valuesmap.Write, resourceVersion string, news bool) {
+	p.done.Lock()
+	defer p.done.Unlock()
+	delete(p.problems, w.Name)
+	p.seen[w.Name] = resourceVersion
+	if !news {
+		return
+	}
+	p.metrics.written(p.repository, w.Chart.Name)
+	if w.Exists {
+		p.changes.renewed = append(p.changes.renewed, w.Name)
+	} else {
+		p.changes.made = append(p.changes.made, w.Name)
+	}
+}
+
+// problem notes why a ConfigMap could not be made. Without a pause it is not tried again before the chart changes.
+func (p *valuesPass) problem(w valuesmap.Write, digest string, pause time.Duration, format string, args ...any) {
+	p.done.Lock()
+	defer p.done.Unlock()
+	problem := &valuesProblem{text: fmt.Sprintf(format, args...), digest: digest}
+	if before := p.problems[w.Name]; before != nil {
+		problem.attempts = before.attempts + 1
+	}
+	if pause > 0 {
+		problem.retryAt = p.now.Add(min(pause<<min(problem.attempts, 10), longestValuesRetry))
+		p.until(problem.retryAt)
+	}
+	p.problems[w.Name] = problem
+}
+
+// changes are what a pass did, and what it could not.
+type changes struct {
+	made, renewed, removed []string
+	problems               []string // beside those of single ConfigMaps
+}
+
+// tell makes one event of all that changed, and one of all that is wrong when that is something else than before.
+func (p *valuesPass) tell() {
+	var done []string
+	for _, c := range []struct {
+		verb  string
+		names []string
+	}{{"made", p.changes.made}, {"updated", p.changes.renewed}, {"removed", p.changes.removed}} {
+		if len(c.names) > 0 {
+			slices.Sort(c.names)
+			done = append(done, fmt.Sprintf("%s %d (%s)", c.verb, len(c.names), some(c.names, ", ")))
+		}
+	}
+	if len(done) > 0 {
+		p.events.Event(p.repository, corev1.EventTypeNormal, v1alpha1.ReasonValuesConfigMapsUpdated,
+			clip("ConfigMaps with default values: "+strings.Join(done, ", ")))
+	}
+	wrong := p.changes.problems
+	for _, name := range slices.Sorted(maps.Keys(p.problems)) {
+		wrong = append(wrong, p.problems[name].text)
+	}
+	warning := clip(some(wrong, "; "))
+	if warning != "" && warning != p.told {
+		p.events.Event(p.repository, corev1.EventTypeWarning, v1alpha1.ReasonValuesConfigMapsFailed, warning)
+	}
+	p.told = warning
+}
+
+// namedInEvents is how many of many things an event names.
+const namedInEvents = 5
+
+// some joins the first few texts.
+func some(texts []string, separator string) string {
+	more := len(texts) - namedInEvents
+	if more <= 0 {
+		return strings.Join(texts, separator)
+	}
+	return strings.Join(texts[:namedInEvents], separator) + separator + fmt.Sprintf("and %d more", more)
+}
