@@ -63,6 +63,7 @@ func productRules() rules {
 		indexcheck = product + "services/internal/indexcheck"
 		localstack = product + "services/internal/localstack"
 		faultproxy = product + "services/internal/faultproxy"
+		fieldproof = product + "services/internal/fieldproof"
 		tlstest    = product + "services/internal/tlsfiles/tlstest"
 	)
 	kubernetes := []string{"k8s.io", "sigs.k8s.io/controller-runtime"}
@@ -93,6 +94,7 @@ func productRules() rules {
 		},
 		testLayers: []layer{
 			{chartcache, []string{client}},
+			{fieldproof, []string{api}},
 		},
 		apart: []string{client},
 		bans: []ban{
@@ -100,8 +102,8 @@ func productRules() rules {
 			{proto, append([]string{"helm.sh/helm"}, kubernetes...), "everyone imports the contract"},
 			{api, []string{"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "helm.sh/helm", "google.golang.org/grpc"},
 				"everyone imports the types"},
-			{services + "/chartcache", []string{bench, indexcheck, localstack, faultproxy, tlstest, "helm.sh/helm"}, "chartcache ships without Helm and without tests"},
-			{services + "/operator", []string{bench, indexcheck, localstack, faultproxy, tlstest}, "the operator ships without tests"},
+			{services + "/chartcache", []string{bench, indexcheck, localstack, faultproxy, fieldproof, tlstest, "helm.sh/helm"}, "chartcache ships without Helm and without tests"},
+			{services + "/operator", []string{bench, indexcheck, localstack, faultproxy, fieldproof, tlstest}, "the operator ships without tests"},
 		},
 		owned: []owned{
 			{"helm.sh/helm", []string{helm, bench, indexcheck}, "a move to the next Helm must touch one package; only comparisons with Helm need it too"},
