@@ -296,7 +296,7 @@ type TestSpec struct {
 	// +optional
 	Enable bool `json:"enable,omitempty"`
 
-	// Timeout of all tests; the timeout of the operation by default.
+	// Timeout of each test; that of upgrades by default.
 	// +optional
 	Timeout Duration `json:"timeout,omitempty"`
 
