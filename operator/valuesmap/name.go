@@ -97,7 +97,7 @@ func (n *Namer) isPlain(name string, chart Chart) bool {
 	// A chart's name may end like a version; what is read back is the shortest name. That a name ends in a number is more common than
 	// that a prerelease begins with one.
 	m := n.format.version.FindStringSubmatch(rest)
-	return m != nil && m[1] == chart.Name && versionOf(m[2], m[3]) == chart.Version
+	return len(m) == 4 && m[1] == chart.Name && versionOf(m[2], m[3]) == chart.Version
 }
 
 // versionOf reads a version back: the three numbers, and a prerelease without hyphens behind them.
