@@ -6,7 +6,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -18,7 +21,14 @@ import (
 type trigger struct {
 	mu    sync.Mutex // guards queue and early
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	early []reconcile.Request // came before the controller started
+	early []request // came before the controller started
+}
+
+// request asks for a reconcile.
+type request struct {
+	reconcile.Request
+	// later says that all others come first.
+	later bool
 }
 
 // Start implements source.Source.
@@ -26,23 +36,36 @@ func (t *trigger) Start(_ context.Context, queue workqueue.TypedRateLimitingInte
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.queue = queue
-	for _, request := range t.early {
-		queue.Add(request)
+	for _, early := range t.early {
+		t.add(early)
 	}
 	t.early = nil
 	return nil
 }
 
 // enqueue asks for a reconcile.
-func (t *trigger) enqueue(key types.NamespacedName) {
+func (t *trigger) enqueue(key types.NamespacedName) { t.request(key, false) }
+
+// enqueueLater asks for a reconcile that is in no hurry: those that are come first.
+func (t *trigger) enqueueLater(key types.NamespacedName) { t.request(key, true) }
+
+func (t *trigger) request(key types.NamespacedName, later bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	request := reconcile.Request{NamespacedName: key}
+	asked := request{Request: reconcile.Request{NamespacedName: key}, later: later}
 	if t.queue == nil {
-		t.early = append(t.early, request)
+		t.early = append(t.early, asked)
 		return
 	}
-	t.queue.Add(request)
+	t.add(asked)
+}
+
+func (t *trigger) add(asked request) {
+	if queue, ok := t.queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok && asked.later {
+		queue.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(handler.LowPriority)}, asked.Request)
+		return
+	}
+	t.queue.Add(asked.Request)
 }
 
 // specOrRequestChanged lets through what people change: the spec, the deletion (which raises the generation, too) and the

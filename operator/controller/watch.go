@@ -3,9 +3,11 @@ package controller
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/Masterminds/semver/v3"
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
@@ -135,10 +137,23 @@ func (w *watch) wakeUsers(ctx context.Context, source client.Source, uses func(c
 		return w.wakeBlocked(ctx, &source)
 	}
 	return w.users(ctx, source, func(r *v1alpha1.HelmRelease, chart string) {
-		if uses(chart) || !isReady(r) {
+		switch {
+		case !isReady(r):
+			w.releases.enqueue(keyOf(r))
+		case !uses(chart):
+		case isPinned(&r.Spec.Chart):
+			w.releases.enqueueLater(keyOf(r))
+		default:
 			w.releases.enqueue(keyOf(r))
 		}
 	})
+}
+
+// isPinned reports whether a chart is one version, whatever else there is. News of the chart change little for its releases: what
+// the newest version is, and whether that one was published again. Those that may be upgraded should not wait for them.
+func isPinned(chart *v1alpha1.ChartSpec) bool {
+	_, err := semver.StrictNewVersion(strings.TrimPrefix(chart.Version, "v"))
+	return err == nil || chart.Digest != ""
 }
 
 // wakeBlocked wakes the releases that are not Ready: those of a repository, or all.
