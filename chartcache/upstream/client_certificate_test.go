@@ -28,7 +28,7 @@ func TestAHostThatRefusesOurCertificateRefusesAccess(t *testing.T) {
 		"none is shown by HTTP/2":          {wants: anyOne, http2: true},
 		"of a strange authority":           {wants: strange, credentials: Credentials{Cert: cert, Key: key}},
 		"of a strange one by HTTP/2":       {wants: strange, credentials: Credentials{Cert: cert, Key: key}, http2: true},
-		"of a strange one, before TLS 1.3": {wants: func(c *tls.Config) { strange(c); c.MaxVersion = tls.VersionTLS12 }, credentials: Credentials{Cert: cert, Key: key}},
+		"of a strange one, before TLS 1.3": {wants: strangeBefore13, credentials: Credentials{Cert: cert, Key: key}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := serveTLS(t, test.http2, test.wants)
@@ -50,13 +50,19 @@ func strange(c *tls.Config) {
 	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
 }
 
+func strangeBefore13(c *tls.Config) {
+	strange(c)
+	c.MaxVersion = tls.VersionTLS12
+}
+
 func TestAHostThatEndsTheHandshakeForAnotherReasonIsUnreachable(t *testing.T) {
 	for says, limits := range map[string]func(*tls.Config){
 		"it may want a client certificate":      func(c *tls.Config) { c.MaxVersion, c.ClientAuth = tls.VersionTLS12, tls.RequireAnyClientCert },
 		"the TLS handshake with the host fails": func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 },
 	} {
 		server := serveTLS(t, false, limits)
-		_, err := newUpstream(t, Config{URL: server.URL, Credentials: Credentials{CA: certificatePEM(server)}}).List(t.Context(), Validators{}, nil)
+		credentials := Credentials{CA: certificatePEM(server)}
+		_, err := newUpstream(t, Config{URL: server.URL, Credentials: credentials}).List(t.Context(), Validators{}, nil)
 		assertReason(t, chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, err, says)
 	}
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ketches/helm-operator/chartcache/client"
@@ -70,7 +68,10 @@ func doors(t *testing.T, h *hosts) map[string]door {
 		return map[string]string{corev1.DockerConfigJsonKey: string(dockerConfig(t, &changed))}
 	}
 	return map[string]door{
-		"http-basic": {url: guarded, auth: byBasic, kind: corev1.SecretTypeBasicAuth, right: named("ann", "s3cret-1"), wrong: named("ann", "s3cret-0"), change: rotate},
+		"http-basic": {
+			url: guarded, auth: byBasic, kind: corev1.SecretTypeBasicAuth,
+			right: named("ann", "s3cret-1"), wrong: named("ann", "s3cret-0"), change: rotate,
+		},
 		"http-certificate": {
 			url: pairs, auth: v1alpha1.RepositoryAuth{TLS: &v1alpha1.TLSConfig{SecretRef: &v1alpha1.SecretReference{Name: keys}}},
 			right: pair(clients, "ann"), wrong: pair(h.authority, "bob"),
@@ -147,10 +148,10 @@ func (s *story) privateRepository(name, url string, auth *v1alpha1.RepositoryAut
 // sync asks for a sync now.
 func (s *story) sync(name, request string) {
 	s.Helper()
-	annotation, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{v1alpha1.ReconcileAnnotation: request}}})
-	require.NoError(s, err)
 	repository := &v1alpha1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: name}}
-	require.NoError(s, s.Patch(s.ctx, repository, kube.RawPatch(types.MergePatchType, annotation)))
+	before := repository.DeepCopy()
+	repository.Annotations = map[string]string{v1alpha1.ReconcileAnnotation: request}
+	require.NoError(s, s.Patch(s.ctx, repository, kube.MergeFrom(before)))
 }
 
 // refusesTheKey waits until a HelmRepository says that its credentials are refused, and no more of them.
@@ -226,7 +227,8 @@ func TestCredentialsInFilesAreReadBelowTheAllowedFolderOnly(t *testing.T) {
 	repository := s.repositoryUntil("inside", metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
 	assert.Contains(t, meta.FindStatusCondition(repository.Status.Conditions, v1alpha1.ConditionReady).Message, "--allowed-file-dir")
 
-	chartcache, err := suite.Chartcache("chartcache-files", t.TempDir(), "--kubeconfig", suite.Info.Accounts["chartcache"], "--allowed-file-dir", h.dir)
+	chartcache, err := suite.Chartcache("chartcache-files", t.TempDir(),
+		"--kubeconfig", suite.Info.Accounts["chartcache"], "--allowed-file-dir", h.dir)
 	require.NoError(t, err)
 	require.NoError(t, chartcache.Start(t.Context()))
 	t.Cleanup(func() { assert.NoError(t, chartcache.Kill()) })

@@ -112,7 +112,8 @@ func (h *hosts) tokenRegistry(name, user, password string, public bool) *registr
 	require.NoError(h, err)
 	keysFile := filepath.Join(r.config.Dir, "keys.json")
 	require.NoError(h, os.WriteFile(keysFile, keys, 0o600))
-	r.config.Tokens = &localstack.TokenService{Realm: "https://" + h.serve(tokens, nil) + "/token", Name: name, Issuer: name, KeysFile: keysFile}
+	realm := "https://" + h.serve(tokens, nil) + "/token"
+	r.config.Tokens = &localstack.TokenService{Realm: realm, Name: name, Issuer: name, KeysFile: keysFile}
 	r.start()
 	return r
 }

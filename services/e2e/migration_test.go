@@ -67,7 +67,10 @@ func TestAFleetOfTheOriginalIsTakenOverAsItIs(t *testing.T) {
 	fleet := []inheritance{
 		{name: "exact", chart: tarball, deployed: "web-1.0.0", values: []string{"message: s3cret"}, spec: reference("1.0.0", "charts")},
 		{name: "none", chart: tarball, deployed: "web-1.0.0", values: []string{""}, spec: reference("~1.0.0", "charts")},
-		{name: "tricky", chart: tarball, deployed: "web-1.0.0", values: []string{"message: first", "message: second", trickyValues}, spec: reference("1.0.x", "charts")},
+		{
+			name: "tricky", chart: tarball, deployed: "web-1.0.0",
+			values: []string{"message: first", "message: second", trickyValues}, spec: reference("1.0.x", "charts"),
+		},
 		{
 			name: "by-url", chart: registry + "/web", options: []string{"--version", "1.1.0", "--plain-http"}, deployed: "web-1.1.0",
 			values: []string{"message: s3cret"}, spec: func(spec *v1alpha1.HelmReleaseSpec) {
@@ -143,7 +146,9 @@ func (s *story) inheritRepository(name, url string, edit func(*v1alpha1.HelmRepo
 func inherited(reasons map[string]string) []metav1.Condition {
 	var conditions []metav1.Condition
 	for kind, reason := range reasons {
-		meta.SetStatusCondition(&conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: "of the original"})
+		meta.SetStatusCondition(&conditions, metav1.Condition{
+			Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: "of the original",
+		})
 	}
 	return conditions
 }
@@ -240,7 +245,8 @@ func (s *story) versionsOfAll(namespaces ...string) map[string]string {
 	versions := map[string]string{}
 	for _, namespace := range namespaces {
 		for kind, list := range map[string]client.ObjectList{
-			"Secret": &corev1.SecretList{}, "ConfigMap": &corev1.ConfigMapList{}, "Service": &corev1.ServiceList{}, "Deployment": &appsv1.DeploymentList{},
+			"Secret": &corev1.SecretList{}, "ConfigMap": &corev1.ConfigMapList{},
+			"Service": &corev1.ServiceList{}, "Deployment": &appsv1.DeploymentList{},
 		} {
 			require.NoError(s, s.List(s.ctx, list, client.InNamespace(namespace)))
 			require.NoError(s, meta.EachListItem(list, func(item runtime.Object) error {

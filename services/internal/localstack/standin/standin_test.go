@@ -48,7 +48,9 @@ func TestTokensAllowWhatIsAskedToThoseWithANameAndPullsToOthers(t *testing.T) {
 		status         int
 		actions        [][]string // by scope that is granted
 	}{
-		"somebody":             {user: "ann", password: "secret", scopes: []string{push, catalog}, status: 200, actions: [][]string{{"pull", "push"}, {"*"}}},
+		"somebody": {
+			user: "ann", password: "secret", scopes: []string{push, catalog}, status: 200, actions: [][]string{{"pull", "push"}, {"*"}},
+		},
 		"a wrong password":     {public: true, user: "ann", password: "wrong", scopes: []string{pull}, status: 401},
 		"nobody":               {scopes: []string{pull}, status: 401},
 		"nobody, but public":   {public: true, scopes: []string{push + " " + catalog}, status: 200, actions: [][]string{{"pull"}}},
