@@ -49,19 +49,32 @@ func parseWanted(text string) (wanted, error) {
 }
 
 // pick returns the position of the first of n versions, which are sorted newest first, that is wanted; ok is false when there
-// is none.
-func (w wanted) pick(n int, version func(int) string) (position int, ok bool) {
+// is none. It takes what Helm takes. Two kinds of versions count only when no other does: tags of a registry that are no
+// strict versions, such as v1.2.3, which Helm does not see unless they are named; and other builds than the one that is named.
+func (w wanted) pick(n int, version func(int) string, registry bool) (position int, ok bool) {
 	for i := range n {
 		if version(i) == w.text {
 			return i, true
 		}
 	}
-	for i := range n {
-		if v, err := semver.NewVersion(version(i)); err == nil && w.matches(v) {
-			return i, true
+	for _, second := range []bool{false, true} {
+		for i := range n {
+			v, err := semver.NewVersion(version(i))
+			switch {
+			case err != nil:
+			case second && (w.matches(v) || w.exact != nil && v.Equal(w.exact)):
+				return i, true
+			case !second && w.matches(v) && (!registry || isStrict(version(i))):
+				return i, true
+			}
 		}
 	}
 	return 0, false
+}
+
+func isStrict(version string) bool {
+	_, err := semver.StrictNewVersion(version)
+	return err == nil
 }
 
 func (w wanted) matches(v *semver.Version) bool {
@@ -69,7 +82,7 @@ func (w wanted) matches(v *semver.Version) bool {
 	case w.newest:
 		return v.Prerelease() == ""
 	case w.exact != nil:
-		// Build metadata has no precedence, but who names it means it.
+		// Build metadata has no precedence, but who names it means it, as long as it is there.
 		return v.Equal(w.exact) && (w.exact.Metadata() == "" || v.Metadata() == w.exact.Metadata())
 	default:
 		return w.constraint.Check(v)

@@ -14,7 +14,7 @@ import (
 
 // pickOf returns the version that is wanted of some.
 func pickOf(w wanted, versions ...string) (version string, ok bool) {
-	i, ok := w.pick(len(versions), func(i int) string { return versions[i] })
+	i, ok := w.pick(len(versions), func(i int) string { return versions[i] }, false)
 	if !ok {
 		return "", false
 	}
@@ -33,7 +33,7 @@ func TestVersionsMeanWhatTheyMeanToHelm(t *testing.T) {
 		{"an exact prerelease", "3.0.0-rc.1", "3.0.0-rc.1"},
 		{"an exact version whose build is not named", "1.9.2", "1.9.2+build.2"},
 		{"an exact version with its build", "1.9.2+build.2", "1.9.2+build.2"},
-		{"an exact version with another build", "1.9.2+build.9", ""},
+		{"an exact version with another build", "1.9.2+build.9", "1.9.2+build.2"},
 		{"an exact version that is not there", "1.2.5", ""},
 		{"a caret", "^1.2.0", "v1.10.0"},
 		{"a tilde", "~1.2.0", "1.2.4"},
@@ -57,6 +57,31 @@ func TestVersionsMeanWhatTheyMeanToHelm(t *testing.T) {
 			picked, ok := pickOf(w, all...)
 			assert.Equal(t, c.picked != "", ok)
 			assert.Equal(t, c.picked, picked)
+		})
+	}
+}
+
+func TestTagsThatAreNoStrictVersionsCountWhenNoOthersDo(t *testing.T) {
+	for _, c := range []struct {
+		name, wanted string
+		tags         []string
+		picked       string
+	}{
+		{"none is named", "", []string{"v1.3.0", "1.2.0"}, "1.2.0"},
+		{"a constraint", "^1.0.0", []string{"v1.3.0", "1.2.0"}, "1.2.0"},
+		{"as it is spelled", "v1.3.0", []string{"v1.3.0", "1.3.0"}, "v1.3.0"},
+		{"spelled otherwise", "1.3.0", []string{"v1.3.0", "1.2.0"}, "v1.3.0"},
+		{"a constraint that no other matches", "^1.3.0", []string{"v1.3.0", "1.2.0"}, "v1.3.0"},
+		{"there is no other", "", []string{"v1.3.0", "v1.2.0"}, "v1.3.0"},
+		{"the build that is named", "v1.3.0+b", []string{"1.3.0+c", "1.3.0+b"}, "1.3.0+b"},
+		{"part of a version", "1.2", []string{"1.3.0", "1.2.9", "1.2.0"}, "1.2.9"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, err := parseWanted(c.wanted)
+			require.NoError(t, err)
+			i, ok := w.pick(len(c.tags), func(i int) string { return c.tags[i] }, true)
+			require.True(t, ok)
+			assert.Equal(t, c.picked, c.tags[i])
 		})
 	}
 }

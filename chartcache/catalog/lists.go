@@ -80,8 +80,9 @@ type chartList struct {
 // look is something that is looked for in a list.
 type look struct {
 	text string
-	// all finds every version that text means, and not only the best one; prereleases finds those too.
-	all, prereleases bool
+	// all finds every version that text means, and not only the best one; prereleases finds those too; registry finds as in a
+	// registry.
+	all, prereleases, registry bool
 }
 
 const (
@@ -123,10 +124,10 @@ func (c *chartList) find(what look, search func() []int32) []int32 {
 	return positions
 }
 
-// pick returns the position of the version that is wanted; ok is false when there is none.
-func (c *chartList) pick(w wanted) (position int, ok bool) {
-	positions := c.find(look{text: w.text}, func() []int32 {
-		if i, ok := w.pick(c.Len(), c.Version); ok {
+// pick returns the position of the version that is wanted, of an index or of a registry; ok is false when there is none.
+func (c *chartList) pick(w wanted, registry bool) (position int, ok bool) {
+	positions := c.find(look{text: w.text, registry: registry}, func() []int32 {
+		if i, ok := w.pick(c.Len(), c.Version, registry); ok {
 			return []int32{int32(i)}
 		}
 		return nil
@@ -138,8 +139,8 @@ func (c *chartList) pick(w wanted) (position int, ok bool) {
 }
 
 // newestStable is the newest version that is no prerelease; empty when there is none.
-func (c *chartList) newestStable() string {
-	i, ok := c.pick(wanted{newest: true})
+func (c *chartList) newestStable(registry bool) string {
+	i, ok := c.pick(wanted{newest: true}, registry)
 	if !ok {
 		return ""
 	}

@@ -61,7 +61,7 @@ func TestTheListThatWasNotUsedForLongestGoesFirst(t *testing.T) {
 func TestAListThatIsLargerThanTheBoundIsUsedAndNotKept(t *testing.T) {
 	l := newLists(1)
 	c := l.put(listKey{chart: "web"}, listOf(t, "web", "1.0.0"))
-	assert.Equal(t, "1.0.0", c.newestStable())
+	assert.Equal(t, "1.0.0", c.newestStable(false))
 	assert.Nil(t, l.get(listKey{chart: "web"}))
 	assert.Zero(t, l.bytes)
 }

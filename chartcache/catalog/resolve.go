@@ -37,7 +37,7 @@ func (c *Catalog) Resolve(ctx context.Context, source Source, query ResolveQuery
 		if err != nil {
 			return err
 		}
-		resolved = Resolved{Entry: e, Newest: versions.newestStable(), Revision: v.revision, Stale: v.stale}
+		resolved = Resolved{Entry: e, Newest: versions.newestStable(v.isOCI()), Revision: v.revision, Stale: v.stale}
 		return nil
 	})
 	if err != nil {
@@ -51,7 +51,7 @@ func (v *view) choose(ctx context.Context, versions *chartList, w wanted, digest
 	if digest != "" {
 		return v.pinned(ctx, versions, w, digest)
 	}
-	if i, ok := versions.pick(w); ok {
+	if i, ok := versions.pick(w, v.isOCI()); ok {
 		return v.learn(ctx, versions.Entry(i))
 	}
 	chart, newest := versions.Chart(), versions.Version(0)
@@ -76,7 +76,7 @@ func (v *view) pinned(ctx context.Context, versions *chartList, w wanted, digest
 		}
 	}
 	var candidates []index.Entry
-	if i, ok := w.pick(len(unknown), func(i int) string { return unknown[i].Version }); ok {
+	if i, ok := w.pick(len(unknown), func(i int) string { return unknown[i].Version }, v.isOCI()); ok {
 		candidates = append(candidates, unknown[i])
 	}
 	if v.isOCI() {
