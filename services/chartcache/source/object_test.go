@@ -261,3 +261,31 @@ func TestFilesOutsideTheAllowedFolderAreRefused(t *testing.T) {
 	require.ErrorContains(t, err, "--allowed-file-dir")
 	assert.Equal(t, chartcachev1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID, cacheerr.ReasonOf(err))
 }
+
+func TestASecretOfAnotherNamespaceIsReadWhereAllowed(t *testing.T) {
+	secrets := fakeSecrets{
+		"apps/login": {"username": []byte("apps"), "password": []byte("p")}, "shared/login": {"username": []byte("shared"), "password": []byte("p")},
+		"apps/tls": {"ca.crt": []byte("of apps")}, "shared/tls": {"ca.crt": []byte("of shared")},
+	}
+	shared := func(name string) *v1alpha1.SecretReference {
+		return &v1alpha1.SecretReference{Namespace: "shared", Name: name}
+	}
+	for name, test := range map[string]struct {
+		auth v1alpha1.RepositoryAuth
+		want upstream.Credentials
+	}{
+		"secretRef":       {v1alpha1.RepositoryAuth{SecretRef: shared("login")}, upstream.Credentials{Username: "shared", Password: "p"}},
+		"basic.secretRef": {v1alpha1.RepositoryAuth{Basic: &v1alpha1.BasicAuth{SecretRef: shared("login")}}, upstream.Credentials{Username: "shared", Password: "p"}},
+		"tls.secretRef":   {v1alpha1.RepositoryAuth{TLS: &v1alpha1.TLSConfig{SecretRef: shared("tls")}}, upstream.Credentials{CA: []byte("of shared")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := object("https://charts.example.com", func(s *v1alpha1.HelmRepositorySpec) { s.Auth = &test.auth })
+			require.Error(t, Policy{Secrets: secrets}.Spec(own).Invalid, "not by default")
+			spec := Policy{Secrets: secrets, CrossNamespaceSecrets: true}.Spec(own)
+			require.NoError(t, spec.Invalid)
+			got, err := spec.Credentials(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
+		})
+	}
+}
