@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -284,14 +283,21 @@ type historyEntry struct {
 	Description string `json:"description"`
 }
 
+// history returns the revisions of a release as the helm CLI prints them, oldest first; at least one.
+func (s *story) history(name string) []historyEntry {
+	s.Helper()
+	var history []historyEntry
+	output := s.helm("history", name, "--output", "json", "--max", "100")
+	require.NoError(s, json.Unmarshal([]byte(output), &history), output)
+	require.NotEmpty(s, history)
+	return history
+}
+
 // checkHistory wants what the helm CLI says of a stage to make sense: nothing pending, the newest revision deployed and only
 // that one, and the first still there to roll back to.
 func (s *story) checkHistory(u *subject) {
 	s.Helper()
-	var history []historyEntry
-	output := helm(s.T, "history", u.name, "--namespace", s.namespace, "--output", "json", "--max", "100")
-	require.NoError(s, json.Unmarshal([]byte(output), &history), output)
-	require.NotEmpty(s, history)
+	history := s.history(u.name)
 	var wrong []string
 	for i, revision := range history {
 		newest := i == len(history)-1
@@ -305,7 +311,7 @@ func (s *story) checkHistory(u *subject) {
 			wrong = append(wrong, "the first revision did not stay good: it is "+revision.Status)
 		}
 	}
-	assert.Empty(s, wrong, "history of %s: %s", u.name, strings.TrimSpace(output))
+	assert.Empty(s, wrong, "history of %s: %+v", u.name, history)
 }
 
 // deployedAgain returns nil when a stage has gone back to its first message.

@@ -199,11 +199,17 @@ func kubectl(t *testing.T, args ...string) string {
 
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
+	output, err := command(t, name, args...).CombinedOutput()
+	require.NoError(t, err, "%s %s: %s", name, strings.Join(args, " "), output)
+	return string(output)
+}
+
+// command describes a run of a CLI as the administrator.
+func command(t *testing.T, name string, args ...string) *exec.Cmd {
+	t.Helper()
 	cmd := exec.Command(filepath.Join(suite.Info.Bin, name), args...)
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+suite.Info.Kubeconfig, "HOME="+home,
 		"HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
-	output, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s %s: %s", name, strings.Join(args, " "), output)
-	return string(output)
+	return cmd
 }
