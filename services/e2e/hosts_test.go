@@ -158,7 +158,7 @@ func (r *registry) push(path string, charts ...chart) string {
 	r.Helper()
 	url := "oci://" + r.host + "/" + path
 	for _, c := range charts {
-		file := filepath.Join(r.T.TempDir(), c.name+"-"+c.version+".tgz")
+		file := filepath.Join(r.TempDir(), c.name+"-"+c.version+".tgz")
 		require.NoError(r, os.WriteFile(file, c.tarball(r.T), 0o600))
 		helm(r.T, append([]string{"push", file, url}, r.login()...)...)
 	}

@@ -123,7 +123,7 @@ func (p *publicHosts) apply(t *testing.T, names ...string) *publicHosts {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			own.explain(p.story.ctx)
+			own.explain(p.ctx)
 		}
 	})
 	return own
@@ -258,13 +258,14 @@ func (p *publicHosts) scrapesBoth(t *testing.T) {
 	endpoints, _, err := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
 	require.NoError(t, err)
 	require.Len(t, endpoints, 1)
-	port := endpoints[0].(map[string]any)["port"]
+	endpoint, ok := endpoints[0].(map[string]any)
+	require.True(t, ok)
 	services := &corev1.ServiceList{}
 	require.NoError(t, p.List(p.ctx, services, client.InNamespace("ketches"), client.MatchingLabels(labels)))
 	selected := map[string]string{} // the program behind the port, by Service
 	for i := range services.Items {
 		for _, have := range services.Items[i].Spec.Ports {
-			if have.Name == port {
+			if have.Name == endpoint["port"] {
 				selected[services.Items[i].Name] = services.Items[i].Spec.Selector["app.ketches.cn/name"]
 			}
 		}
