@@ -2,7 +2,6 @@ package controller
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,7 +30,7 @@ func shippedRole(t *testing.T) *rbacv1.ClusterRole {
 	for {
 		role := &rbacv1.ClusterRole{}
 		err := decoder.Decode(role)
-		require.False(t, errors.Is(err, io.EOF), "deploy/manifests.yaml has no ClusterRole helm-operator")
+		require.NotErrorIs(t, err, io.EOF, "deploy/manifests.yaml has no ClusterRole helm-operator")
 		require.NoError(t, err)
 		if role.Kind == "ClusterRole" && role.Name == "helm-operator" {
 			return role
