@@ -25,15 +25,30 @@ const gracePeriod = 30 * time.Second
 func TestSurvivesAKillAtAnyPoint(t *testing.T) {
 	survive(t, disturbance{name: "kill -9", strike: func(s *story, _ []*subject) {
 		require.NoError(s, suite.operator.Kill())
-		// The lease of a killed leader ends by itself, 15 s later. That wait is all that is saved here.
-		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ketches", Name: v1alpha1.GroupName}}
-		require.NoError(s, client.IgnoreNotFound(s.Delete(s.ctx, lease)))
+		s.endLease()
 	}, ends: true})
+}
+
+// endedCalmly wants an operator that was asked to stop to have logged no error since.
+func (s *story) endedCalmly() {
+	s.Helper()
+	log := suite.operator.LogTail(1 << 20)
+	begin := strings.LastIndex(log, `"message":"stopping"`)
+	require.Positive(s, begin, "the log does not say that it stops")
+	assert.NotContains(s, log[begin:], `"level":"error"`)
+}
+
+// endLease ends the lease of a killed leader, which would end by itself, 15 s later. That wait is all that is saved.
+func (s *story) endLease() {
+	s.Helper()
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "ketches", Name: v1alpha1.GroupName}}
+	require.NoError(s, client.IgnoreNotFound(s.Delete(s.ctx, lease)))
 }
 
 func TestSurvivesAShutdownAtAnyPoint(t *testing.T) {
 	survive(t, disturbance{name: "SIGTERM", strike: func(s *story, _ []*subject) {
 		require.NoError(s, suite.operator.Terminate(gracePeriod))
+		s.endedCalmly()
 		records := &corev1.SecretList{}
 		require.NoError(s, s.List(s.ctx, records, client.InNamespace(s.namespace), client.MatchingLabels{"owner": "helm"}))
 		for i := range records.Items {
@@ -93,30 +108,13 @@ func survive(t *testing.T, d disturbance) {
 	}
 	s.repository("charts", newChartRepository(t, stageChart()).URL)
 
-	calm := newRound(0, "calm")
-	rounds := []*round{}
-	fractions := make([][]float64, len(calm.subjects))
-	for i := range fractions {
-		fractions[i] = c.spread(c.points)
-	}
-	for point := range c.points {
-		r := newRound(1+point, fmt.Sprintf("time %d", point))
-		for i := range fractions {
-			r.fractions = append(r.fractions, fractions[i][point])
-		}
-		rounds = append(rounds, r)
-	}
+	rounds := pointsInTime(c, c.points)
 	for i, m := range c.some(3) {
 		r := newRound(1+c.points+i, m.act+": "+m.name)
 		r.moment = &m
 		rounds = append(rounds, r)
 	}
-	all := s.unmeasured(calm)
-	for _, r := range rounds {
-		all = append(all, r.subjects...)
-	}
-	s.onStage(all...)
-	usual := s.usual(calm)
+	usual := s.prepare(rounds)
 	t.Logf("usual durations: %v", usual)
 	for i, r := range rounds {
 		t.Run(r.name, func(t *testing.T) {
@@ -127,17 +125,35 @@ func survive(t *testing.T, d disturbance) {
 	}
 }
 
-// unmeasured returns the subjects of the round that shows how long the acts take; none when that is known.
-func (s *story) unmeasured(calm *round) []*subject {
-	if suite.usual != nil {
-		return nil
+// pointsInTime returns rounds that strike at points of time.
+func pointsInTime(c chaos, points int) []*round {
+	fractions := make([][]float64, len(acts()))
+	for i := range fractions {
+		fractions[i] = c.spread(points)
 	}
-	return slices.Clone(calm.subjects)
+	rounds := make([]*round, points)
+	for point := range rounds {
+		rounds[point] = newRound(1+point, fmt.Sprintf("time %d", point))
+		for i := range fractions {
+			rounds[point].fractions = append(rounds[point].fractions, fractions[i][point])
+		}
+	}
+	return rounds
 }
 
-// usual returns how long each act takes undisturbed. The first story that asks does a round for that.
-func (s *story) usual(calm *round) map[string]time.Duration {
+// prepare deploys what the acts of the rounds need, and returns how long each act takes undisturbed. The first story that asks does
+// a round for that.
+func (s *story) prepare(rounds []*round) map[string]time.Duration {
 	s.Helper()
+	var all []*subject
+	calm := newRound(0, "calm")
+	if suite.usual == nil {
+		all = slices.Clone(calm.subjects)
+	}
+	for _, r := range rounds {
+		all = append(all, r.subjects...)
+	}
+	s.onStage(all...)
 	if suite.usual == nil {
 		suite.usual = s.measure(calm.subjects)
 	}
