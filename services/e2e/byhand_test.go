@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +27,7 @@ func TestAReleaseThatIsUpgradedOrRolledBackByHandIsBroughtBack(t *testing.T) {
 	s.apply(s.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.Values = v1alpha1.ValuesFromString("message: ours") }))
 	s.until("app", atRevision(1))
 
-	s.helm("upgrade", "app", s.file(webChart("1.0.0")), "--set", "message=by-hand")
+	s.helm("upgrade", "app", s.packaged(webChart("1.0.0")), "--set", "message=by-hand")
 	s.until("app", atRevision(3))
 	assert.Equal(t, "ours", s.message("app"))
 
@@ -55,7 +53,7 @@ func TestAnUpgradeByHandThatRunsIsWaitedForAndNamed(t *testing.T) {
 	s.apply(s.release("app"))
 	s.until("app", atRevision(1))
 
-	ended := s.helmLater("upgrade", "app", s.file(webChart("1.0.0")), "--set", "nodeSelector.disk=none-has-this,message=by-hand",
+	ended := s.helmLater("upgrade", "app", s.packaged(webChart("1.0.0")), "--set", "nodeSelector.disk=none-has-this,message=by-hand",
 		"--wait", "--timeout", patience.String())
 	release := s.until("app", notReady(v1alpha1.ReasonDependencyNotReady))
 	condition := meta.FindStatusCondition(release.Status.Conditions, v1alpha1.ConditionReady)
@@ -135,14 +133,6 @@ func (s *story) untilOther(name string, uid types.UID) {
 	}, patience, 50*time.Millisecond, "Deployment %s was not made again", name)
 }
 
-// file writes a packaged chart and returns its path.
-func (s *story) file(c chart) string {
-	s.Helper()
-	path := filepath.Join(s.TempDir(), c.name+"-"+c.version+".tgz")
-	require.NoError(s, os.WriteFile(path, c.tarball(s.T), 0o600))
-	return path
-}
-
 // helm runs the real helm CLI in the namespace of the story.
 func (s *story) helm(args ...string) string {
 	s.Helper()
@@ -160,7 +150,7 @@ func (s *story) helmLater(args ...string) (wait func()) {
 	go func() { ended <- cmd.Wait() }()
 	s.Cleanup(func() {
 		_ = cmd.Process.Kill() // it has ended, unless the test failed
-		<-ended //nolint:errcheck // how it ended does not matter
+		<-ended                //nolint:errcheck // how it ended does not matter
 	})
 	return func() {
 		s.Helper()

@@ -114,8 +114,8 @@ func TestAForeignHelmReleaseIsRefusedAndTakenOverWhenAllowed(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.repository("charts", newChartRepository(t, webChart("1.0.0")).URL)
-	s.helm("install", "same", s.file(webChart("1.0.0")))
-	s.helm("install", "other", s.file(webChart("1.0.0")), "--set", "message=theirs")
+	s.helm("install", "same", s.packaged(webChart("1.0.0")))
+	s.helm("install", "other", s.packaged(webChart("1.0.0")), "--set", "message=theirs")
 	for _, name := range []string{"same", "other"} {
 		release := s.apply(s.release(name))
 		s.until(name, refused("set release.adopt to Always to take it over"))
