@@ -238,6 +238,9 @@ func (p *pass) resolveProblem(ref ChartRef, err error) *Problem {
 		wanted += fmt.Sprintf(" in version %q", spec.Version)
 	}
 	problem.Message = fmt.Sprintf("find %s: %s", wanted, problem.Message)
+	if problem.Reason == v1alpha1.ReasonAuthenticationFailed && ref.Source.URL != "" {
+		problem.Message += fmt.Sprintf("; no HelmRepository of namespace %s is for this URL: give the credentials in one", p.key.Namespace)
+	}
 	// The object exists (chartRef has looked), so it is only a matter of time until chartcache has seen it.
 	if problem.Reason == v1alpha1.ReasonRepositoryNotFound && ref.Source.URL == "" {
 		problem.Reason, problem.Temporary, problem.RetryAfter = v1alpha1.ReasonDependencyNotReady, true, retryDependency

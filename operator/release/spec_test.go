@@ -138,6 +138,13 @@ func TestBadInputIsNamedInReadyAndByAnEvent(t *testing.T) {
 		"a repository that was never synced":            {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_REPOSITORY_NOT_SYNCED, "not synced"), reason: v1alpha1.ReasonDependencyNotReady, mention: "not synced"},
 		"a repository that is down":                     {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNREACHABLE, "down"), reason: v1alpha1.ReasonSyncFailed, mention: "down"},
 		"credentials that are refused":                  {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNAUTHORIZED, "401"), reason: v1alpha1.ReasonAuthenticationFailed, mention: "401"},
+		"credentials that nobody gave": {
+			edit: func(r *v1alpha1.HelmRelease) {
+				r.Spec.Chart.Repository, r.Spec.Chart.OCIRepository = nil, "oci://private.example.com/charts/web"
+			},
+			answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNAUTHORIZED, "401"), reason: v1alpha1.ReasonAuthenticationFailed,
+			mention: "401; no HelmRepository of namespace shop is for this URL: give the credentials in one",
+		},
 		"a repository that is not there upstream":       {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "404"), reason: v1alpha1.ReasonSyncFailed, mention: "404"},
 		"an upstream that fails":                        {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "500"), reason: v1alpha1.ReasonSyncFailed, mention: "500"},
 		"garbage instead of an index":                   {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, "garbage"), reason: v1alpha1.ReasonSyncFailed, mention: "garbage"},
