@@ -45,7 +45,7 @@ data:
 	require.Len(t, first, 20)
 
 	s.edit("app", func(r *v1alpha1.HelmRelease) { r.Spec.Values = v1alpha1.ValuesFromString("message: changed") })
-	s.until("app", deployedAs(2))
+	s.until("app", atRevision(2))
 	assert.Equal(t, first, password(), "the upgrade found what the install had made")
 	assert.Equal(t, "changed", s.message("app"))
 }
@@ -108,7 +108,7 @@ data:
 	assert.Equal(t, objects, count("hello"))
 
 	s.edit("app", func(r *v1alpha1.HelmRelease) { r.Spec.Values = v1alpha1.ValuesFromString("message: changed") })
-	s.until("app", deployedAs(2))
+	s.until("app", atRevision(2))
 	told("the upgrade")
 	assert.Equal(t, objects, count("changed"))
 

@@ -37,11 +37,11 @@ func rights(exceptOnServices ...string) []rbacv1.PolicyRule {
 // account makes a ServiceAccount with rights in the namespace of the story, and nowhere else.
 func (s *story) account(name string, rules []rbacv1.PolicyRule) *rbacv1.Role {
 	s.Helper()
-	require.NoError(s, s.Create(s.ctx, &corev1.ServiceAccount{ObjectMeta: s.named(name)}))
-	role := &rbacv1.Role{ObjectMeta: s.named(name), Rules: rules}
+	require.NoError(s, s.Create(s.ctx, &corev1.ServiceAccount{ObjectMeta: s.meta(name)}))
+	role := &rbacv1.Role{ObjectMeta: s.meta(name), Rules: rules}
 	require.NoError(s, s.Create(s.ctx, role))
 	require.NoError(s, s.Create(s.ctx, &rbacv1.RoleBinding{
-		ObjectMeta: s.named(name), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+		ObjectMeta: s.meta(name), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: s.namespace, Name: name}},
 	}))
 	return role
@@ -69,7 +69,7 @@ func (s *story) lacks(reason, account, verb string) func(*v1alpha1.HelmRelease) 
 			return err
 		}
 		message := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady).Message
-		want := fmt.Sprintf(`User "system:serviceaccount:%s:%s" cannot %s resource "services" in API group "" in the namespace "%s"`,
+		want := fmt.Sprintf(`User "system:serviceaccount:%s:%s" cannot %s resource "services" in API group "" in the namespace %q`,
 			s.namespace, account, verb, s.namespace)
 		if !strings.Contains(message, want) {
 			return fmt.Errorf("the message is %q, want %q", message, want)
@@ -128,7 +128,7 @@ func TestDriftThatAnAccountMayNotReadIsSaid(t *testing.T) {
 	s.until("app", drifted(metav1.ConditionFalse, v1alpha1.ReasonNoDrift))
 
 	s.allow(role, "get", false, rights("get"))
-	require.NoError(t, s.Delete(s.ctx, &corev1.ConfigMap{ObjectMeta: s.named("app")}))
+	require.NoError(t, s.Delete(s.ctx, &corev1.ConfigMap{ObjectMeta: s.meta("app")}))
 	s.look("app", "without the right")
 	release := s.until("app", drifted(metav1.ConditionUnknown, v1alpha1.ReasonDriftUnknown))
 	message := meta.FindStatusCondition(release.Status.Conditions, v1alpha1.ConditionDrifted).Message

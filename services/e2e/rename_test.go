@@ -32,14 +32,14 @@ func TestARenamedReleaseIsRefusedReinstalledOrLeftBehindByPolicy(t *testing.T) {
 	assert.Contains(t, message, s.namespace+"/refuse, but spec.release now names "+s.namespace+"/refuse-new")
 	assert.Equal(t, "hello", s.message("refuse"), "nothing is touched")
 	s.edit("refuse", func(r *v1alpha1.HelmRelease) { r.Spec.Release = nil })
-	s.until("refuse", deployedAs(2))
+	s.until("refuse", atRevision(2))
 	assert.Equal(t, "renamed", s.message("refuse"))
 
 	rename("reinstall", v1alpha1.OnChangeReinstall)
 	release = s.until("reinstall", ready)
 	assert.Equal(t, "reinstall-new", release.Status.HelmRelease.Name)
 	assert.Equal(t, "renamed", s.message("reinstall-new"))
-	s.gone(&corev1.ConfigMap{ObjectMeta: s.named("reinstall")})
+	s.gone(&corev1.ConfigMap{ObjectMeta: s.meta("reinstall")})
 
 	rename("orphan", v1alpha1.OnChangeOrphan)
 	release = s.until("orphan", ready)

@@ -57,7 +57,7 @@ func TestATestOfAChartThatFailsRollsBackWhereAsked(t *testing.T) {
 	s.edit("app", func(r *v1alpha1.HelmRelease) {
 		r.Spec.Test.Filters = []v1alpha1.TestFilter{{Name: "app-check-4", Exclude: true}}
 	})
-	s.until("app", deployedAs(4))
+	s.until("app", atRevision(4))
 	assert.Equal(t, "bad", s.message("app"))
 
 	// A test that may fail is only reported.
@@ -65,6 +65,6 @@ func TestATestOfAChartThatFailsRollsBackWhereAsked(t *testing.T) {
 		r.Spec.Test = &v1alpha1.TestSpec{Enable: true, IgnoreFailures: true}
 		r.Spec.Values = v1alpha1.ValuesFromString("{message: worse, outcome: fail}")
 	})
-	release = s.until("app", deployedAs(5))
+	release = s.until("app", atRevision(5))
 	assert.True(t, meta.IsStatusConditionFalse(release.Status.Conditions, v1alpha1.ConditionTestSuccess))
 }

@@ -1,43 +1,23 @@
 package e2e
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
 )
-
-// named is the metadata of an object of the story.
-func (s *story) named(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Namespace: s.namespace, Name: name}
-}
-
-// deployedAs wants Ready=True with a revision deployed.
-func deployedAs(revision int) func(*v1alpha1.HelmRelease) error {
-	return func(release *v1alpha1.HelmRelease) error {
-		if err := ready(release); err != nil {
-			return err
-		}
-		if deployed := release.Status.HelmRelease; deployed == nil || deployed.Revision != revision {
-			return fmt.Errorf("deployed is %+v, want revision %d", deployed, revision)
-		}
-		return nil
-	}
-}
 
 func TestValuesOfARotatedSecretArriveAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
 	s.repository("charts", newChartRepository(t, webChart("1.0.0")).URL)
-	secret := &corev1.Secret{ObjectMeta: s.named("database"), StringData: map[string]string{"password": "first"}}
+	secret := &corev1.Secret{ObjectMeta: s.meta("database"), StringData: map[string]string{"password": "first"}}
 	require.NoError(t, s.Create(s.ctx, secret))
-	settings := &corev1.ConfigMap{ObjectMeta: s.named("settings"), Data: map[string]string{"values.yaml": "replicas: 2\nmessage: loses"}}
+	settings := &corev1.ConfigMap{ObjectMeta: s.meta("settings"), Data: map[string]string{"values.yaml": "replicas: 2\nmessage: loses"}}
 	require.NoError(t, s.Create(s.ctx, settings))
 	s.apply(s.release("app", func(r *v1alpha1.HelmRelease) {
 		r.Spec.Interval = "1h" // nothing below waits for it
@@ -54,7 +34,7 @@ func TestValuesOfARotatedSecretArriveAtOnce(t *testing.T) {
 	require.NoError(t, s.Update(s.ctx, secret))
 	require.Eventually(t, func() bool { return s.message("app") == "second" }, patience, 10*time.Millisecond)
 	t.Logf("the new value was in the cluster after %s", time.Since(began).Round(time.Millisecond))
-	release := s.until("app", deployedAs(2))
+	release := s.until("app", atRevision(2))
 	assert.NotContains(t, s.event("app", corev1.EventTypeNormal, v1alpha1.ReasonUpgradeStarted), "second")
 	for _, condition := range release.Status.Conditions {
 		assert.NotContains(t, condition.Message, "second", "a value of a Secret is shown nowhere")
@@ -67,6 +47,6 @@ func TestValuesOfARotatedSecretArriveAtOnce(t *testing.T) {
 	require.NoError(t, s.Update(s.ctx, settings))
 	settings.Data["values.yaml"] = "replicas: 1\n"
 	require.NoError(t, s.Update(s.ctx, settings))
-	s.until("app", deployedAs(3))
+	s.until("app", atRevision(3))
 	assert.EqualValues(t, 1, *s.deployment(s.namespace, "app").Spec.Replicas)
 }
