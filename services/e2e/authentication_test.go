@@ -98,13 +98,16 @@ func TestPrivateRepositoriesOpenWithTheKeyOfNowOnly(t *testing.T) {
 			s := newStory(t)
 			s.keep(private, "", map[string]string{"ca.crt": h.ca()})
 			s.keep(keys, d.kind, d.wrong)
+			nobody := v1alpha1.RepositoryAuth{TLS: &v1alpha1.TLSConfig{SecretRef: &v1alpha1.SecretReference{Name: private}}}
 			if d.auth.TLS == nil {
-				d.auth.TLS = &v1alpha1.TLSConfig{SecretRef: &v1alpha1.SecretReference{Name: private}}
+				d.auth.TLS = nobody.TLS
 			}
 			s.privateRepository("charts", d.url, &d.auth)
+			s.privateRepository("nobody", d.url, &nobody)
 			s.apply(s.release("app"))
 
 			s.refusesTheKey("charts")
+			s.refusesTheKey("nobody")
 			s.until("app", notReady(""))
 
 			s.keep(keys, d.kind, d.right)
