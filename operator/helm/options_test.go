@@ -178,3 +178,36 @@ func TestAnUninstallThatTakesTooLongSaysWhatStays(t *testing.T) {
 		[]byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
 	require.NoError(t, err)
 }
+
+func TestAnInstallWaitsForJobsWhereAsked(t *testing.T) {
+	f := newFixture(t)
+	install := func(name string, jobs bool) error {
+		t.Helper()
+		chart := tarball(t, "job", "1.0.0", chartFiles{"templates/job.yaml": `apiVersion: batch/v1
+kind: Job
+metadata: {name: {{ .Release.Name }}}
+spec:
+  template:
+    spec: {restartPolicy: Never, containers: [{name: main, image: example.com/work}]}
+`})
+		_, err := f.helm.Install(t.Context(), InstallOptions{
+			Target: f.target(name, "1"), ChartSource: ChartSource{Chart: chart},
+			Waiting: Waiting{Wait: true, WaitForJobs: jobs, Timeout: 300 * time.Millisecond},
+		})
+		return err
+	}
+	require.NoError(t, install("unheeded", false))
+	err := install("awaited", true)
+	require.ErrorIs(t, err, ErrTimeout)
+	assert.Contains(t, wantError(t, err).Message, "Job awaited: 0 of 1 completed")
+}
+
+func TestATestThatTakesTooLongFails(t *testing.T) {
+	f := newFixture(t)
+	f.install("web", "1", testedChart(t), nil)
+	_, err := f.helm.Test(t.Context(), TestOptions{Target: f.target("web", "t"), Timeout: 300 * time.Millisecond, Include: []string{"one"}})
+	require.ErrorIs(t, err, ErrTimeout)
+	failure := wantError(t, err)
+	assert.Equal(t, StageTest, failure.Stage)
+	assert.Contains(t, failure.Message, "timed out after 300ms waiting for hook Pod one")
+}

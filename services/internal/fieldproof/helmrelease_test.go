@@ -70,7 +70,7 @@ func helmReleaseProofs() map[string][]string {
 
 		"install.timeout":                 {arrives, "operator/helm: TestFailedInstallIsUpgradedOver"},
 		"install.wait":                    {"services/e2e: TestWaitFalseStaysFalse"},
-		"install.waitForJobs":             {arrives, jobs},
+		"install.waitForJobs":             {arrives, "operator/helm: TestAnInstallWaitsForJobsWhereAsked"},
 		"install.skipCRDs":                {crdsE2E},
 		"install.replace":                 {arrives, "operator/helm: TestKeptHistoryIsInstalledOver"},
 		"install.disableHooks":            {arrives, hooks},
@@ -106,7 +106,7 @@ func helmReleaseProofs() map[string][]string {
 		"rollback.disableHooks":  {arrives, hooks},
 
 		"test.enable":            {testsE2E},
-		"test.timeout":           {tested, tests},
+		"test.timeout":           {tested, "operator/helm: TestATestThatTakesTooLongFails"},
 		"test.ignoreFailures":    {testsE2E},
 		"test.filters[].name":    {tested, tests},
 		"test.filters[].exclude": {testsE2E, tested},
