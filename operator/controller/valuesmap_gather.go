@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -132,7 +133,13 @@ func (p *valuesPass) gatherUsed(ctx context.Context, facts *valuesmap.Facts, use
 
 // isAbout reports whether an error is about one chart, and not about chartcache or the whole repository.
 func isAbout(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || client.IsUnreachable(err) {
+	if ctx.Err() != nil {
+		return false
+	}
+	if errors.Is(err, context.DeadlineExceeded) { // a chart that takes long; chartcache goes on fetching it
+		return true
+	}
+	if client.IsUnreachable(err) {
 		return false
 	}
 	switch client.ReasonOf(err) {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -220,7 +222,10 @@ func TestChartsWhoseValuesCannotBeKeptAreToldOfOnceAndDoNotHoldUpOthers(t *testi
 	b := newValuesBench(t, v1alpha1.ValuesConfigMapLazy)
 	broken := b.namespace + "-broken" // the fake is shared
 	b.cache.breakDetail(broken, &client.Error{Reason: chartcachev1.ErrorReason_ERROR_REASON_CHART_INVALID, Message: "the tarball is cut off"})
+	slow := b.namespace + "-slow"
+	b.cache.breakDetail(slow, fmt.Errorf("%w: %w", &client.Error{Code: codes.DeadlineExceeded, Message: "it took too long"}, context.DeadlineExceeded))
 	b.publishChart(broken, "1.0.0", "a: 1\n")
+	b.publishChart(slow, "1.0.0", "a: 1\n")
 	b.publishChart("huge", "1.0.0", "a: "+strings.Repeat("x", maxValuesBytes)+"\n")
 	b.publishChart("bare", "1.0.0", "")
 	b.publishChart("web", "1.0.0", "a: 1\n")
@@ -228,6 +233,7 @@ func TestChartsWhoseValuesCannotBeKeptAreToldOfOnceAndDoNotHoldUpOthers(t *testi
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		message := b.event("charts", corev1.EventTypeWarning, v1alpha1.ReasonValuesConfigMapsFailed).Message
 		require.Contains(c, message, "the tarball is cut off")
+		require.Contains(c, message, "it took too long")
 		require.Contains(c, message, "values.yaml of chart huge 1.0.0 has 1048580 bytes, and a ConfigMap holds at most 1048576")
 	}, patience, tick)
 

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -195,7 +196,11 @@ func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 	}, client.PartValues)
 	switch {
 	case err != nil && isAbout(ctx, err):
-		p.problem(w, w.Digest, firstValuesRetry, "the values of chart %s could not be read: %s", w.Chart, err)
+		pause := firstValuesRetry
+		if answer := new(client.Error); errors.As(err, &answer) {
+			pause = max(pause, answer.RetryAfter)
+		}
+		p.problem(w, w.Digest, pause, "the values of chart %s could not be read: %s", w.Chart, err)
 		return nil
 	case err != nil:
 		return err
@@ -353,7 +358,7 @@ func (p *valuesPass) problem(w valuesmap.Write, digest string, pause time.Durati
 		problem.attempts = before.attempts + 1
 	}
 	if pause > 0 {
-		problem.retryAt = p.now.Add(min(pause<<min(problem.attempts, 10), longestValuesRetry))
+		problem.retryAt = p.now.Add(max(pause, min(pause<<min(problem.attempts, 10), longestValuesRetry)))
 		p.until(problem.retryAt)
 	}
 	p.problems[w.Name] = problem

@@ -145,14 +145,14 @@ func TestBadInputIsNamedInReadyAndByAnEvent(t *testing.T) {
 			answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_UNAUTHORIZED, "401"), reason: v1alpha1.ReasonAuthenticationFailed,
 			mention: "401; no HelmRepository of namespace shop is for this URL: give the credentials in one",
 		},
-		"a repository that is not there upstream":       {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "404"), reason: v1alpha1.ReasonSyncFailed, mention: "404"},
-		"an upstream that fails":                        {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "500"), reason: v1alpha1.ReasonSyncFailed, mention: "500"},
-		"garbage instead of an index":                   {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, "garbage"), reason: v1alpha1.ReasonSyncFailed, mention: "garbage"},
-		"a digest that does not match":                  {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_DIGEST_MISMATCH, "digest"), reason: v1alpha1.ReasonSyncFailed, mention: "digest"},
-		"a HelmRepository that is wrong":                {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID, "type oci"), reason: v1alpha1.ReasonConfigurationError, mention: "type oci"},
-		"chartcache itself is away":                     {answer: unreachable(), reason: v1alpha1.ReasonDependencyNotReady, mention: "unreachable"},
-		"chartcache has a fault":                        {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_INTERNAL, "disk full"), reason: v1alpha1.ReasonDependencyNotReady, mention: "disk full"},
-		"an answer that is no answer":                   {answer: errors.New("surprise"), reason: v1alpha1.ReasonDependencyNotReady, mention: "surprise"},
+		"a repository that is not there upstream": {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_NOT_FOUND, "404"), reason: v1alpha1.ReasonSyncFailed, mention: "404"},
+		"an upstream that fails":                  {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_UPSTREAM_FAILED, "500"), reason: v1alpha1.ReasonSyncFailed, mention: "500"},
+		"garbage instead of an index":             {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_INDEX_REJECTED, "garbage"), reason: v1alpha1.ReasonSyncFailed, mention: "garbage"},
+		"a digest that does not match":            {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_DIGEST_MISMATCH, "digest"), reason: v1alpha1.ReasonSyncFailed, mention: "digest"},
+		"a HelmRepository that is wrong":          {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_CONFIGURATION_INVALID, "type oci"), reason: v1alpha1.ReasonConfigurationError, mention: "type oci"},
+		"chartcache itself is away":               {answer: unreachable(), reason: v1alpha1.ReasonDependencyNotReady, mention: "unreachable"},
+		"chartcache has a fault":                  {answer: chartcacheError(chartcachev1.ErrorReason_ERROR_REASON_INTERNAL, "disk full"), reason: v1alpha1.ReasonDependencyNotReady, mention: "disk full"},
+		"an answer that is no answer":             {answer: errors.New("surprise"), reason: v1alpha1.ReasonDependencyNotReady, mention: "surprise"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
