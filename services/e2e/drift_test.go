@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -40,6 +41,20 @@ func (s *story) patch(object client.Object, patch string) {
 	require.NoError(s, s.Patch(s.ctx, object, client.RawPatch("application/strategic-merge-patch+json", []byte(patch))))
 }
 
+// autoscale puts a Deployment under an autoscaler with a lowest number of Pods and waits until there are as many.
+func (s *story) autoscale(name string, lowest int32) {
+	s.Helper()
+	require.NoError(s, s.Create(s.ctx, &autoscalingv1.HorizontalPodAutoscaler{ObjectMeta: s.meta(name), Spec: autoscalingv1.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscalingv1.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: name},
+		MinReplicas:    &lowest, MaxReplicas: lowest + 2,
+	}}))
+	require.Eventually(s, func() bool {
+		deployment := &appsv1.Deployment{}
+		require.NoError(s, s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, deployment))
+		return *deployment.Spec.Replicas == lowest
+	}, patience, 50*time.Millisecond)
+}
+
 func TestWhatIsDeletedOrEditedByHandIsReportedAndThenCorrected(t *testing.T) {
 	t.Parallel()
 	s := newStory(t)
@@ -57,8 +72,7 @@ func TestWhatIsDeletedOrEditedByHandIsReportedAndThenCorrected(t *testing.T) {
 	web := &appsv1.Deployment{ObjectMeta: names}
 
 	// What an autoscaler sets, others add and rules name is no drift; the rest is.
-	require.NoError(t, s.SubResource("scale").Update(s.ctx, web,
-		client.WithSubResourceBody(&autoscalingv1.Scale{ObjectMeta: names, Spec: autoscalingv1.ScaleSpec{Replicas: 3}})))
+	s.autoscale("app", 3)
 	s.patch(&corev1.Service{ObjectMeta: names}, `{"metadata":{"labels":{"team":"a"}},"spec":{"ports":[{"port":80,"targetPort":8080}]}}`)
 	s.look("app", "nothing")
 	s.until("app", func(r *v1alpha1.HelmRelease) error {
