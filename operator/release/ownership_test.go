@@ -120,6 +120,41 @@ func TestAReleaseThatIsGoneIsInstalledAgain(t *testing.T) {
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
 }
 
+func TestThatSomebodyElseCameFirstIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err    error
+		theirs helm.Release
+		reason string
+	}{
+		"with a release": {helm.ErrNameInUse, helm.Release{Status: helm.StatusDeployed}, v1alpha1.ReasonConfigurationError},
+		"with an operation that runs": {
+			helm.ErrPending, helm.Release{Status: helm.StatusPendingInstall}, v1alpha1.ReasonConfigurationError,
+		},
+		"and is gone again": {helm.ErrNameInUse, helm.Release{}, v1alpha1.ReasonInstallCompleted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.helm.results = []result{{err: c.err, unwritten: true}}
+			b.once()
+			b.awaitWake()
+			if c.theirs.Status != "" {
+				c.theirs.Name, c.theirs.Namespace, c.theirs.Revision = appTarget.Name, appTarget.Namespace, 1
+				b.helm.records[appTarget] = []helm.Release{c.theirs}
+			}
+
+			release := b.settle()
+			assert.Equal(t, c.reason, b.condition(v1alpha1.ConditionReady).Reason)
+			assert.Zero(t, release.Status.FailureCount)
+			assert.Empty(t, release.Status.Failures)
+			for _, event := range b.events.take() {
+				assert.NotContains(t, event, v1alpha1.ReasonInstallFailed)
+			}
+		})
+	}
+}
+
 func TestAnUninstallOfSomebodyElseHasItsTimeBeforeItIsFinished(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, func(r *v1alpha1.HelmRelease) { r.Spec.Uninstall = &v1alpha1.UninstallSpec{Timeout: "3m"} })

@@ -62,6 +62,10 @@ func (t task) run(ctx context.Context, turn *Turn) Outcome {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrShutdown) || errors.Is(cause, ErrGone) {
 			t.leave(cause)
 		}
+	case errors.Is(err, helm.ErrNameInUse), errors.Is(err, helm.ErrPending):
+		// Somebody else wrote a record after the look that led here. Nothing was tried; the next look says what follows.
+		outcome.Interrupted = true
+		t.log.Info("Somebody else works on the Helm release", "operation", t.operation.Type, "release", t.target.String(), "error", err.Error())
 	default:
 		outcome.Problem, outcome.Revision = t.problem(err)
 		if failed, ok := errors.AsType[*helm.Error](err); ok && failed.Stage == helm.StageTest {
