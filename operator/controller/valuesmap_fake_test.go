@@ -17,6 +17,7 @@ import (
 
 	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
+	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
 
 // Detail reads values.yaml only.
@@ -109,4 +110,26 @@ func (r noReleases) List(ctx context.Context, list kube.ObjectList, options ...k
 		return nil
 	}
 	return r.Reader.List(ctx, list, options...)
+}
+
+// forgetfulRegistry is a chartcache whose repositories are registries without a catalogue, and which has lost its memory: it lists no
+// charts, and finds those that it is asked for.
+type forgetfulRegistry struct{ *fakeCache }
+
+func (r forgetfulRegistry) GetRepository(ctx context.Context, source client.Source) (client.Repository, error) {
+	state, err := r.fakeCache.GetRepository(ctx, source)
+	state.Type = chartcachev1.RepositoryType_REPOSITORY_TYPE_OCI
+	return state, err
+}
+
+func (r forgetfulRegistry) ListCharts(context.Context, client.Source, client.ListChartsOptions) (client.ChartList, error) {
+	return client.ChartList{}, nil
+}
+
+// replace gives the newest version of a chart another tarball, and tells nobody.
+func (c *fakeCache) replace(source client.Source, chart string, tarball []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	newest := &c.repositories[source].versions[chart][0]
+	newest.tarball, newest.version.Digest = tarball, fmt.Sprintf("sha256:%x", sha256.Sum256(tarball))
 }

@@ -401,3 +401,36 @@ func TestARepositoryWhoseNameIsTheBeginningOfAnotherGetsTheNamesThatBothCouldHav
 		return err != nil && kube.IgnoreNotFound(err) == nil
 	}, patience, tick)
 }
+
+func TestAChartcacheThatLostItsMemoryIsNotTakenForARegistryThatLostItsCharts(t *testing.T) {
+	t.Parallel()
+	b := newValuesBench(t, v1alpha1.ValuesConfigMapLazy)
+	b.publishChart("web", "1.0.0", "a: 1\n")
+	b.publishChart("gone", "1.0.0", "b: 1\n")
+	b.valuesUntil(map[string]string{"web-1-0-0": "a: 1\n", "gone-1-0-0": "b: 1\n"})
+	key := types.NamespacedName{Namespace: b.namespace, Name: "charts"}
+	forgetful := b.reconciler(time.Now, false)
+	forgetful.charts = forgetfulRegistry{b.cache}
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := forgetful.Reconcile(b.ctx, ctrl.Request{NamespacedName: key})
+		require.NoError(c, err)
+	}, patience, tick)
+	assert.Len(t, b.values(), 2)
+	assert.NotContains(t, b.configMap("web-1-0-0").Annotations, valuesmap.UnusedAnnotation)
+
+	// What the registry itself does not know is gone.
+	b.cache.withdraw(b.source, "gone", "")
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := forgetful.Reconcile(b.ctx, ctrl.Request{NamespacedName: key})
+		require.NoError(c, err)
+		require.Equal(c, []string{"helm-values-charts-web-1-0-0"}, slices.Sorted(maps.Keys(b.values())))
+	}, patience, tick)
+
+	// A tag that moved while nobody remembered its digest.
+	b.cache.replace(b.source, "web", tarball(t, map[string]string{"web/values.yaml": "a: moved\n"}))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := forgetful.Reconcile(b.ctx, ctrl.Request{NamespacedName: key})
+		require.NoError(c, err)
+		require.Equal(c, "a: moved\n", b.values()["helm-values-charts-web-1-0-0"])
+	}, patience, tick)
+}
