@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -126,4 +129,40 @@ func TestConfigMapsHoldTheDefaultValuesOfChartsAsThePolicySays(t *testing.T) {
 			assert.NotContains(t, scrape(t, suite.operator), `namespace="`+s.namespace+`",repository="charts"`)
 		})
 	}
+}
+
+func TestTheValuesOfEveryChartOfALargeRepositoryAreReadOnce(t *testing.T) {
+	t.Parallel()
+	const charts = 160
+	s := newStory(t)
+	repo := newChartRepository(t)
+	many := func(i int, version string) chart {
+		return chart{name: fmt.Sprintf("chart-%03d", i), version: version, files: map[string]string{"values.yaml": fmt.Sprintf("chart: %d\n", i)}}
+	}
+	for i := range charts {
+		repo.publish(t, many(i, "1.0.0"))
+		repo.publish(t, many(i, "0.9.0"))
+	}
+	var fetched atomic.Int64 // tarballs
+	repo.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, ".tgz") {
+			fetched.Add(1)
+		}
+		repo.ServeHTTP(w, r)
+	})
+	s.repository("charts", repo.URL)
+	s.editRepository("charts", func(spec *v1alpha1.HelmRepositorySpec) { spec.ValuesConfigMapPolicy = v1alpha1.ValuesConfigMapLazy })
+	want := make([]string, 0, charts)
+	for i := range charts {
+		want = append(want, many(i, "1.0.0").name+" 1.0.0")
+	}
+	begun := time.Now()
+	values := s.valuesUntil(want...)
+	t.Logf("%d ConfigMaps in %s", charts, time.Since(begun).Round(time.Millisecond))
+	assert.Equal(t, "chart: 77\n", values["chart-077 1.0.0"])
+	assert.EqualValues(t, charts, fetched.Load())
+
+	repo.publish(t, many(7, "1.1.0"))
+	s.valuesUntil(append(want, "chart-007 1.1.0")...)
+	assert.EqualValues(t, charts+1, fetched.Load(), "only the chart that changed")
 }
