@@ -27,8 +27,9 @@ type HelmRelease struct {
 	// +optional
 	Spec HelmReleaseSpec `json:"spec,omitempty"`
 
-	// Status is what is known of the release.
+	// Status is what is known of the release. It has one writer, so field managers own it as a whole.
 	// +optional
+	// +structType=atomic
 	Status HelmReleaseStatus `json:"status,omitempty"`
 }
 

@@ -252,8 +252,9 @@ type HelmRepository struct {
 	// Spec describes the repository.
 	Spec HelmRepositorySpec `json:"spec"`
 
-	// Status is what is known of the repository.
+	// Status is what is known of the repository. It has one writer, so field managers own it as a whole.
 	// +optional
+	// +structType=atomic
 	Status HelmRepositoryStatus `json:"status,omitempty"`
 }
 
