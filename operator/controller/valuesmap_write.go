@@ -364,11 +364,8 @@ func (p *valuesPass) problem(w valuesmap.Write, digest string, pause time.Durati
 	p.problems[w.Name] = problem
 }
 
-// changes are what a pass did, and what it could not.
-type changes struct {
-	made, renewed, removed []string
-	problems               []string // beside those of single ConfigMaps
-}
+// changes are the names of the ConfigMaps that a pass changed.
+type changes struct{ made, renewed, removed []string }
 
 // tell makes one event of all that changed, and one of all that is wrong when that is something else than before.
 func (p *valuesPass) tell() {
@@ -386,7 +383,7 @@ func (p *valuesPass) tell() {
 		p.events.Event(p.repository, corev1.EventTypeNormal, v1alpha1.ReasonValuesConfigMapsUpdated,
 			clip("ConfigMaps with default values: "+strings.Join(done, ", ")))
 	}
-	wrong := p.changes.problems
+	var wrong []string
 	for _, name := range slices.Sorted(maps.Keys(p.problems)) {
 		wrong = append(wrong, p.problems[name].text)
 	}

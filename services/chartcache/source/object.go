@@ -51,6 +51,11 @@ func (p Policy) Spec(object *v1alpha1.HelmRepository) catalog.Spec {
 		spec.Invalid = wrong("spec.timeout: %s", err)
 		return spec
 	}
+	// The operator uses it, but whether a repository is as it should be is said in one place.
+	if _, err = object.Spec.ValuesConfigMapRetention.Or(0, 0); err != nil {
+		spec.Invalid = wrong("spec.valuesConfigMapRetention: %s", err)
+		return spec
+	}
 	if object.Spec.Auth != nil {
 		reader := objectCredentials{policy: p, namespace: object.Namespace, url: object.Spec.URL, auth: object.Spec.Auth.DeepCopy()}
 		spec.Credentials = reader.read

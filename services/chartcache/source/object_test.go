@@ -84,6 +84,10 @@ func TestAnObjectThatCannotWorkSaysWhatToEdit(t *testing.T) {
 		"a timeout that overflows": {
 			"https://charts.example.com", func(s *v1alpha1.HelmRepositorySpec) { s.Timeout = "99999999999999h" }, "spec.timeout",
 		},
+		"a retention that overflows": {
+			"https://charts.example.com", func(s *v1alpha1.HelmRepositorySpec) { s.ValuesConfigMapRetention = "99999999999999h" },
+			"spec.valuesConfigMapRetention",
+		},
 		"a Secret of another namespace": {
 			"https://charts.example.com", func(s *v1alpha1.HelmRepositorySpec) { s.Auth = &v1alpha1.RepositoryAuth{SecretRef: other} },
 			"spec.auth.secretRef names a Secret of namespace kube-system",
