@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
 	"github.com/ketches/helm-operator/services/internal/localstack/standin"
 )
@@ -219,4 +220,25 @@ func TestAnIndexThatLostMostOfItsChartsIsNotTaken(t *testing.T) {
 
 	repo.misbehave(nil)
 	assert.Nil(t, s.repositoryIs("charts", works()).Status.StaleSince)
+}
+
+func TestASecretOfAnotherNamespaceIsUsedWhereTheAdministratorAllowsIt(t *testing.T) {
+	t.Parallel()
+	s, shared := newStory(t), newStory(t)
+	repo := newChartRepository(t, webChart("1.0.0"))
+	repo.Config.Handler = standin.NewAccounts(map[string]string{"ann": "s3cret"}).Guard(repo)
+	shared.keep(keys, "", map[string]string{"username": "ann", "password": "s3cret"})
+	s.privateRepository("charts", repo.URL, &v1alpha1.RepositoryAuth{SecretRef: &v1alpha1.SecretReference{Name: keys, Namespace: shared.namespace}})
+	s.repositoryIs("charts", fails(v1alpha1.ReasonConfigurationError, "--allow-cross-namespace-secrets"))
+
+	allowing, err := suite.Chartcache("chartcache-secrets", t.TempDir(), "--kubeconfig", suite.Info.Accounts["chartcache"], "--allow-cross-namespace-secrets")
+	require.NoError(t, err)
+	require.NoError(t, allowing.Start(t.Context()))
+	t.Cleanup(func() { assert.NoError(t, allowing.Kill()) })
+	api, err := client.New(client.Config{Target: allowing.GRPC})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, api.Close()) })
+	synced, err := api.Sync(t.Context(), client.Named(s.namespace, "charts"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, synced.Repository.ChartCount)
 }

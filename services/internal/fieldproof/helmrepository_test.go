@@ -32,7 +32,7 @@ func helmRepositoryProofs() map[string][]string {
 		"insecure": {edited, "chartcache/upstream: TestARegistryThatSpeaksPlainHTTPNeedsConsent"},
 
 		"auth.secretRef.name":            {edited, opens, credentials},
-		"auth.secretRef.namespace":       {edited, wrong, credentials},
+		"auth.secretRef.namespace":       {edited, wrong, "services/e2e: TestASecretOfAnotherNamespaceIsUsedWhereTheAdministratorAllowsIt"},
 		"auth.basic.username":            {edited, credentials},
 		"auth.basic.password":            {edited, credentials},
 		"auth.basic.secretRef.name":      {edited, opens, credentials},
