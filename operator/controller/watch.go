@@ -136,17 +136,22 @@ func (w *watch) wakeUsers(ctx context.Context, source client.Source, uses func(c
 	if blockedOnly {
 		return w.wakeBlocked(ctx, &source)
 	}
-	return w.users(ctx, source, func(r *v1alpha1.HelmRelease, chart string) {
+	var later []types.NamespacedName // once the others have their places: a worker that has begun does not stop
+	err := w.users(ctx, source, func(r *v1alpha1.HelmRelease, chart string) {
 		switch {
 		case !isReady(r):
 			w.releases.enqueue(keyOf(r))
 		case !uses(chart):
 		case isPinned(&r.Spec.Chart):
-			w.releases.enqueueLater(keyOf(r))
+			later = append(later, keyOf(r))
 		default:
 			w.releases.enqueue(keyOf(r))
 		}
 	})
+	for _, key := range later {
+		w.releases.enqueueLater(key)
+	}
+	return err
 }
 
 // isPinned reports whether a chart is one version, whatever else there is. News of the chart change little for its releases: what
