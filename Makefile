@@ -127,7 +127,7 @@ test-controllers: $(KUBE) ## Run the tests that need a real API server, with the
 
 .PHONY: test-e2e
 test-e2e: $(KUBE) ## Run both services on the local control plane, end to end.
-	@$(GO_TEST) ./services/e2e/...
+	@$(GO_TEST) -timeout 30m ./services/e2e/...
 
 # Every story of services/e2e that something is survived, at many more points than `make test` tries.
 POINTS ?= 30
