@@ -13,7 +13,7 @@ import (
 // manifests may not be known yet; hooks and notes are left out, so that the last word is that of who writes the record.
 func (op *operation) checkFits(chrt *chart.Chart, values map[string]any, manifests string) error {
 	rls := &rspb.Release{Name: op.target.Name, Info: &rspb.Info{}, Chart: chrt, Config: values, Manifest: manifests}
-	if _, err := op.client.encoder.data(rls, maxRecord-recordReserve); err != nil {
+	if _, err := op.client.encoder.data(rls, recordReserve); err != nil {
 		return op.failed(StageStorage, err)
 	}
 	return nil

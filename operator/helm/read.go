@@ -67,7 +67,7 @@ func (c *Client) MarkInterrupted(ctx context.Context, namespace, name string, re
 	}
 	rls.Info.Status = rspb.StatusFailed
 	rls.Info.Description = clip("interrupted: " + cause)
-	secret, err := c.encoder.encode(namespace, key, rls, meta.Labels, maxRecord)
+	secret, err := c.encoder.encode(namespace, key, rls, meta.Labels, 0)
 	if err != nil {
 		return err
 	}

@@ -51,11 +51,15 @@ func recordKey(name string, revision int) string {
 }
 
 // recordEncoder encodes releases. It keeps the large tables of compressors between two of them. The zero value is ready.
-type recordEncoder struct{ zippers sync.Pool }
+type recordEncoder struct {
+	zippers sync.Pool
+	// limit is how many bytes a record may have; 0 means maxRecord.
+	limit int
+}
 
-// encode returns the Secret of a release, without its resource version. The record may have limit bytes.
-func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels map[string]string, limit int) (*corev1.Secret, error) {
-	data, err := e.data(rls, limit)
+// encode returns the Secret of a release, without its resource version. reserve bytes of what it holds must stay free.
+func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels map[string]string, reserve int) (*corev1.Secret, error) {
+	data, err := e.data(rls, reserve)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +75,13 @@ func (e *recordEncoder) encode(namespace, key string, rls *rspb.Release, labels 
 	}, nil
 }
 
-// data returns what the Secret of a release holds, at most limit bytes.
-func (e *recordEncoder) data(rls *rspb.Release, limit int) ([]byte, error) {
+// data returns what the Secret of a release holds. reserve bytes must stay free.
+func (e *recordEncoder) data(rls *rspb.Release, reserve int) ([]byte, error) {
+	limit := maxRecord
+	if e.limit > 0 {
+		limit = e.limit
+	}
+	limit -= reserve
 	raw, err := json.Marshal(rls)
 	if err != nil {
 		return nil, fmt.Errorf("encode the release: %w", err)

@@ -221,7 +221,7 @@ func (r *records) Create(key string, rls *rspb.Release) error {
 	}
 	r.forget()
 	labels := r.stamped(rls, true)
-	secret, err := r.op.client.encoder.encode(r.op.target.Namespace, key, r.safe(rls, true), labels, maxRecord-recordReserve)
+	secret, err := r.op.client.encoder.encode(r.op.target.Namespace, key, r.safe(rls, true), labels, recordReserve)
 	if err != nil {
 		return r.failed(err)
 	}
@@ -258,7 +258,7 @@ func (r *records) Update(key string, rls *rspb.Release) error {
 		return r.failed(fmt.Errorf("update revision %d: %w", rls.Version, errStub))
 	}
 	mine := rls.Version == r.op.revision || r.op.kind == kindUninstall
-	secret, err := r.op.client.encoder.encode(r.op.target.Namespace, key, r.safe(rls, mine), r.stamped(rls, mine), maxRecord)
+	secret, err := r.op.client.encoder.encode(r.op.target.Namespace, key, r.safe(rls, mine), r.stamped(rls, mine), 0)
 	if err != nil {
 		return r.failed(err)
 	}

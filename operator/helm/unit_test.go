@@ -95,7 +95,7 @@ func TestRecordsAreReadAndWrittenAsHelmDoes(t *testing.T) {
 		Name: "web", Namespace: "ns", Version: 3, Manifest: "kind: x",
 		Info: &rspb.Info{Status: rspb.StatusDeployed, Description: "done"},
 	}
-	secret, err := new(recordEncoder).encode("ns", recordKey("web", 3), rls, map[string]string{"op": "1", "status": "lies"}, maxRecord)
+	secret, err := new(recordEncoder).encode("ns", recordKey("web", 3), rls, map[string]string{"op": "1", "status": "lies"}, 0)
 	require.NoError(t, err)
 	assert.Equal(t, "sh.helm.release.v1.web.v3", secret.Name)
 	assert.Equal(t, corev1.SecretType("helm.sh/release.v1"), secret.Type)
@@ -157,7 +157,7 @@ func TestRevisionOfIgnoresWhatIsNoRecord(t *testing.T) {
 }
 
 func FuzzDecodeRecord(f *testing.F) {
-	secret, err := new(recordEncoder).encode("ns", "key", &rspb.Release{Name: "web", Version: 1, Info: &rspb.Info{Status: rspb.StatusFailed}}, nil, maxRecord)
+	secret, err := new(recordEncoder).encode("ns", "key", &rspb.Release{Name: "web", Version: 1, Info: &rspb.Info{Status: rspb.StatusFailed}}, nil, 0)
 	if err != nil {
 		f.Fatal(err)
 	}
