@@ -56,6 +56,13 @@ func (l *Lease) Released() {
 	l.renewed = time.Time{}
 }
 
+// Held reports whether the lease was acquired and not given up since, renewed in time or not.
+func (l *Lease) Held() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.renewed.IsZero()
+}
+
 // Check returns an error with ErrLost in its chain when the lease is not held, or was not renewed in time.
 //
 // It takes the longer of the times that the monotonic and the wall clock measured: a wall clock that is set back must not

@@ -30,6 +30,7 @@ func TestALeaseIsHeldUntilTheDeadlineAfterItsRenewal(t *testing.T) {
 	c := &clock{at: time.Now()}
 	lease := NewLease(deadline, c.now)
 	require.ErrorIs(t, lease.Check(), ErrLost, "not held yet")
+	assert.False(t, lease.Held())
 
 	lease.Renewed(c.at)
 	require.NoError(t, lease.Check())
@@ -37,11 +38,13 @@ func TestALeaseIsHeldUntilTheDeadlineAfterItsRenewal(t *testing.T) {
 	require.NoError(t, lease.Check())
 	c.advance(time.Nanosecond)
 	require.ErrorIs(t, lease.Check(), ErrLost)
+	assert.True(t, lease.Held(), "not given up")
 
 	lease.Renewed(c.at)
 	require.NoError(t, lease.Check(), "renewed in time by the server's view")
 	lease.Released()
 	require.ErrorIs(t, lease.Check(), ErrLost)
+	assert.False(t, lease.Held())
 }
 
 func TestClocksThatDisagreeShortenALease(t *testing.T) {

@@ -12,9 +12,8 @@ import (
 // shutdown, which is when ctx ends: that requests were cut off, and in the end that the lease which the manager has given up, or never
 // had, is lost. Nothing else happens that late. All that goes wrong otherwise stays an error.
 func shutdownLog(ctx context.Context, log logr.Logger, leader leadership) logr.Logger {
-	leads := leader.check()
 	expected := func(err error) bool {
-		return ctx.Err() != nil && (errors.Is(err, context.Canceled) || leads != nil && leads() != nil)
+		return ctx.Err() != nil && (errors.Is(err, context.Canceled) || leader.lease != nil && !leader.lease.Held())
 	}
 	return log.WithSink(shutdownSink{LogSink: log.GetSink(), expected: expected})
 }

@@ -164,9 +164,12 @@ func TestAnOrderlyShutdownLogsNoError(t *testing.T) {
 }
 
 func TestRequestsThatAShutdownCutsOffAreNoErrors(t *testing.T) {
-	lease := fence.NewLease(renewDeadline, nil)
-	lease.Renewed(time.Now())
-	for name, leader := range map[string]leadership{"that leads": {lease: lease}, "that needs not lead": {}} {
+	leases := map[string]*fence.Lease{"that leads": fence.NewLease(renewDeadline, nil), "that is late to renew its lease": fence.NewLease(renewDeadline, nil)}
+	leases["that leads"].Renewed(time.Now())
+	leases["that is late to renew its lease"].Renewed(time.Now().Add(-time.Hour))
+	leases["that needs not lead"] = nil
+	for name, lease := range leases {
+		leader := leadership{lease: lease}
 		t.Run(name, func(t *testing.T) {
 			out := &logBuffer{}
 			ctx, shutDown := context.WithCancel(t.Context())
