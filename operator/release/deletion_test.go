@@ -78,6 +78,12 @@ func TestMetricsFollowAReleaseToItsEnd(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, enableRollback)
 	b.settle()
+	require.NoError(t, testutil.GatherAndCompare(b.metrics, strings.NewReader(`
+# HELP helm_release_rollbacks_total Rollbacks after failed upgrades, by outcome.
+# TYPE helm_release_rollbacks_total counter
+helm_release_rollbacks_total{namespace="shop",release="app",status="failure"} 0
+helm_release_rollbacks_total{namespace="shop",release="app",status="success"} 0
+`), "helm_release_rollbacks_total"), "so that the first one is an increase")
 	b.helm.results = []result{{err: helm.ErrTimeout}}
 	b.values("bad: true")
 	b.settle()
@@ -93,6 +99,7 @@ helm_release_operation_total{namespace="shop",operation="rollback",release="app"
 helm_release_operation_total{namespace="shop",operation="upgrade",release="app",status="failure"} 1
 # HELP helm_release_rollbacks_total Rollbacks after failed upgrades, by outcome.
 # TYPE helm_release_rollbacks_total counter
+helm_release_rollbacks_total{namespace="shop",release="app",status="failure"} 0
 helm_release_rollbacks_total{namespace="shop",release="app",status="success"} 1
 `), "helm_release_operation_total", "helm_release_operation_errors_total", "helm_release_rollbacks_total"))
 	count, err := testutil.GatherAndCount(b.metrics, "helm_release_info")

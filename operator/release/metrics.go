@@ -106,6 +106,12 @@ func (m *Metrics) info(key types.NamespacedName, release *v1alpha1.HelmReleaseIn
 	if was && old != now {
 		m.infos.DeleteLabelValues(key.Name, key.Namespace, old.chart, old.version, old.status)
 	}
+	if !was {
+		// From zero on, so that increase() sees the first one, too.
+		for _, status := range []string{"success", "failure"} {
+			m.rollbacks.WithLabelValues(key.Name, key.Namespace, status)
+		}
+	}
 	m.known[key] = now
 	m.infos.WithLabelValues(key.Name, key.Namespace, now.chart, now.version, now.status).Set(1)
 }
