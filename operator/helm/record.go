@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -50,9 +51,12 @@ func recordKey(name string, revision int) string {
 	return fmt.Sprintf("%s.%s.v%d", storage.HelmStorageType, name, revision)
 }
 
-// recordEncoder encodes releases. It keeps the large tables of compressors between two of them. The zero value is ready.
+// recordEncoder encodes releases. The zero value is ready.
 type recordEncoder struct {
-	zippers sync.Pool
+	mu sync.Mutex // guards idle
+	// idle are compressors that nobody uses, no more than can work at once. Each has tables of 1.2 MB, which garbage collections would
+	// take out of a sync.Pool again and again.
+	idle []*gzip.Writer
 	// limit is how many bytes a record may have; 0 means maxRecord.
 	limit int
 }
@@ -104,15 +108,34 @@ func (e *recordEncoder) data(rls *rspb.Release, reserve int) ([]byte, error) {
 
 // zip returns data compressed fast, in base64.
 func (e *recordEncoder) zip(data []byte) ([]byte, error) {
-	zipper, ok := e.zippers.Get().(*gzip.Writer)
-	if !ok {
-		var err error
-		if zipper, err = gzip.NewWriterLevel(io.Discard, gzip.BestSpeed); err != nil {
-			return nil, err
-		}
+	zipper, err := e.take()
+	if err != nil {
+		return nil, err
 	}
-	defer e.zippers.Put(zipper)
+	defer e.giveBack(zipper)
 	return zipWith(zipper, data)
+}
+
+// take returns a compressor.
+func (e *recordEncoder) take() (*gzip.Writer, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if last := len(e.idle) - 1; last >= 0 {
+		zipper := e.idle[last]
+		e.idle = e.idle[:last]
+		return zipper, nil
+	}
+	return gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
+}
+
+// giveBack keeps a compressor for the next one who needs it, or drops it.
+func (e *recordEncoder) giveBack(zipper *gzip.Writer) {
+	zipper.Reset(io.Discard) // what was compressed may be large
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.idle) < runtime.GOMAXPROCS(0) {
+		e.idle = append(e.idle, zipper)
+	}
 }
 
 // zipBest returns data compressed as well as possible, in base64: for releases that would not fit into a Secret otherwise.
