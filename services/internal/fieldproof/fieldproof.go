@@ -1,5 +1,6 @@
 // Package fieldproof checks that each field of an API type has a test that fails when the field is ignored: a table names the
-// tests, and a field that is new, or a test that is gone, is a finding. It is for tests only and imports nothing of the product.
+// tests, and a field that is new, or a test that is gone, is a finding. Another table does the same for what was wrong in the
+// original project. It is for tests only and imports nothing of the product.
 package fieldproof
 
 import (
@@ -59,15 +60,24 @@ func Findings(root string, of reflect.Type, proofs map[string][]string) ([]strin
 			findings = append(findings, fmt.Sprintf("field %s: no test proves that it works; write one and name it in the table", field))
 		}
 	}
-	tests := map[string]map[string]bool{}
 	for _, field := range slices.Sorted(maps.Keys(proofs)) {
 		if _, found := slices.BinarySearch(known, field); !found {
 			findings = append(findings, fmt.Sprintf("field %s: there is no such field; take it out of the table", field))
 		}
-		for _, proof := range proofs[field] {
+	}
+	missing, err := Missing(root, "field", proofs)
+	return append(findings, missing...), err
+}
+
+// Missing returns what is said to be proved by tests that are not there. Proofs are as of Findings; kind is what they are about.
+func Missing(root, kind string, proofs map[string][]string) ([]string, error) {
+	var findings []string
+	tests := map[string]map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(proofs)) {
+		for _, proof := range proofs[name] {
 			folder, test, ok := strings.Cut(proof, ": ")
 			if !ok {
-				return nil, fmt.Errorf("proof %q of field %s is not of the form \"folder: TestName\"", proof, field)
+				return nil, fmt.Errorf("proof %q of %s %s is not of the form \"folder: TestName\"", proof, kind, name)
 			}
 			if tests[folder] == nil {
 				var err error
@@ -76,7 +86,7 @@ func Findings(root string, of reflect.Type, proofs map[string][]string) ([]strin
 				}
 			}
 			if !tests[folder][test] {
-				findings = append(findings, fmt.Sprintf("field %s: there is no test %s in %s", field, test, folder))
+				findings = append(findings, fmt.Sprintf("%s %s: there is no test %s in %s", kind, name, test, folder))
 			}
 		}
 	}
