@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -165,7 +166,14 @@ func TestAChainOfReleasesIsInstalledInOrderAndUninstalledInReverse(t *testing.T)
 	watcher, err := watchConfigMaps(b)
 	require.NoError(t, err)
 	defer watcher.Stop()
-	require.NoError(t, b.DeleteAllOf(b.ctx, &v1alpha1.HelmRelease{}, kube.InNamespace(b.namespace)))
+	// At once: a release waits two seconds for what depends on it to be deleted, too, and a slow machine takes longer for 20.
+	var deletions sync.WaitGroup
+	for n := range length {
+		deletions.Go(func() {
+			assert.NoError(t, b.Delete(b.ctx, &v1alpha1.HelmRelease{ObjectMeta: metav1.ObjectMeta{Namespace: b.namespace, Name: name(n)}}))
+		})
+	}
+	deletions.Wait()
 	var gone []string
 	for len(gone) < length {
 		event, open := <-watcher.ResultChan()

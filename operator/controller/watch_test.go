@@ -45,7 +45,11 @@ func TestNewsOfAChartReachFirstWhatMayBeUpgraded(t *testing.T) {
 	}
 	reader := fake.NewClientBuilder().WithScheme(scheme).
 		WithIndex(&v1alpha1.HelmRelease{}, indexSource, func(object kube.Object) []string {
-			return sourceKeys(object.(*v1alpha1.HelmRelease)) //nolint:forcetypeassert // of an index of HelmReleases
+			release, ok := object.(*v1alpha1.HelmRelease)
+			if !ok {
+				return nil
+			}
+			return sourceKeys(release)
 		}).
 		WithObjects(release("a-pinned", "1.0.0", ready), release("b-blocked", "1.1.0", nil), release("c-follows", "^1.0.0", ready)).
 		Build()
