@@ -102,8 +102,8 @@ func (s *sample) createdAt(name string) int {
 	return created
 }
 
-// apply applies the file, with its hosts and its namespaces replaced, to its namespace.
-func (s *sample) apply(replace *strings.Replacer) {
+// write writes the file into a folder, with its hosts and its namespaces replaced, and makes the repository that it names.
+func (s *sample) write(folder string, replace *strings.Replacer) {
 	s.Helper()
 	text := replace.Replace(s.text)
 	for _, namespace := range regexp.MustCompile(`(?m)^ +namespace: (\S+)$`).FindAllStringSubmatch(text, -1) {
@@ -117,9 +117,7 @@ func (s *sample) apply(replace *strings.Replacer) {
 	if !strings.Contains(text, "kind: HelmRepository") {
 		s.repository("charts", replace.Replace("https://charts.example.com"))
 	}
-	path := filepath.Join(s.TempDir(), s.name+".yaml")
-	require.NoError(s, os.WriteFile(path, []byte(text), 0o600))
-	kubectl(s.T, "apply", "--validate=strict", "--filename", path)
+	require.NoError(s, os.WriteFile(filepath.Join(folder, s.name+".yaml"), []byte(text), 0o600))
 }
 
 // allReady wants every repository and every release of the sample to be Ready, and at least one of them to be there.
@@ -167,12 +165,14 @@ func TestEveryShippedSampleWorksOnceItsHostsAreReplaced(t *testing.T) {
 	all[0].ownServices(h.caFile, namespaces...)
 	t.Cleanup(func() { kubectl(t, "delete", "crd", "widgets.samples.example.com", "--ignore-not-found") })
 
+	folder := t.TempDir()
 	for _, s := range all {
 		if prepare := given()[s.name]; prepare != nil {
 			prepare(s)
 		}
-		s.apply(replace)
+		s.write(folder, replace)
 	}
+	kubectl(t, "apply", "--validate=strict", "--filename", folder)
 	for _, s := range all {
 		t.Run(s.name, func(t *testing.T) {
 			require.EventuallyWithT(t, func(c *assert.CollectT) { require.NoError(c, s.allReady()) }, patience, 50*time.Millisecond)
@@ -180,6 +180,9 @@ func TestEveryShippedSampleWorksOnceItsHostsAreReplaced(t *testing.T) {
 				check(s)
 			}
 		})
+	}
+	for _, s := range all { // at once, not one after the other when their stories end
+		assert.NoError(t, s.DeleteAllOf(s.ctx, &v1alpha1.HelmRelease{}, client.InNamespace(s.namespace)))
 	}
 }
 
