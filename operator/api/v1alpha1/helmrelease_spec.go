@@ -252,6 +252,7 @@ const (
 // DriftIgnoreRule names fields of objects that may differ.
 type DriftIgnoreRule struct {
 	// Paths are JSON pointers (RFC 6901) to the fields; an empty one means the whole object.
+	// +kubebuilder:validation:items:Pattern=`^(/.*)?$`
 	Paths []string `json:"paths"`
 
 	// Target selects the objects; all by default.
@@ -346,6 +347,7 @@ const (
 )
 
 // PostRenderer changes the rendered objects.
+// +kubebuilder:validation:XValidation:rule="has(self.kustomize)",message="names no renderer: set kustomize or remove the entry"
 type PostRenderer struct {
 	// Kustomize changes them with patches and image replacements: the patches in order, then the images.
 	// +optional
@@ -377,6 +379,7 @@ type KustomizePatch struct {
 }
 
 // KustomizeImage replaces an image.
+// +kubebuilder:validation:XValidation:rule="has(self.newName) || has(self.newTag) || has(self.digest)",message="changes nothing: set newName, newTag or digest, or remove the entry"
 type KustomizeImage struct {
 	// Name of the image in the chart, without tag. An image that no object has is no error.
 	// +kubebuilder:validation:MinLength=1
@@ -391,11 +394,13 @@ type KustomizeImage struct {
 	NewTag string `json:"newTag,omitempty"`
 
 	// Digest, "sha256:" and 64 hexadecimal digits, replaces the tag by a digest. With newTag, the image gets both.
+	// +kubebuilder:validation:Pattern=`^(sha256:[a-f0-9]{64})?$`
 	// +optional
 	Digest string `json:"digest,omitempty"`
 }
 
 // CommonMetadata is added to objects. It wins over what the chart has under the same key.
+// +kubebuilder:validation:XValidation:rule="!has(self.labels) || !('app.kubernetes.io/managed-by' in self.labels)",message="app.kubernetes.io/managed-by belongs to Helm, which knows its objects by it: remove it from labels"
 type CommonMetadata struct {
 	// Labels to add. Helm's own, app.kubernetes.io/managed-by, is refused.
 	// +optional
