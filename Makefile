@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules
 MODULES := proto chartcache chartcache/client operator/api operator services
 PACKAGES := $(MODULES:%=./%/...)
 # Modules outside the workspace.
-TOOL_MODULES := .tools/arrows .tools/buf .tools/gen .tools/lint .tools/vuln deploy/local deploy/local/bin
+TOOL_MODULES := .tools/arrows .tools/buf .tools/gen .tools/lint .tools/prometheus .tools/vuln deploy/local deploy/local/bin
 # Packages whose tests need etcd and kube-apiserver.
 CONTROL_PLANE_PACKAGES := ./operator/controller/... ./operator/helm/...
 
@@ -42,7 +42,7 @@ help: ## Show this help.
 .PHONY: ci
 ci: ## What CI runs: check, build, test.
 	@echo '== check'; $(MAKE) --no-print-directory check
-	@echo '== build'; $(MAKE) --no-print-directory build kube build-tests
+	@echo '== build'; $(MAKE) --no-print-directory build kube prometheus build-tests
 	@echo '== test'; $(MAKE) --no-print-directory test
 
 ##@ Develop
@@ -70,8 +70,9 @@ generate: tools ## Regenerate the Go code of proto/ and of the CRD types.
 	@.ci/generate code .
 
 .PHONY: manifests
-manifests: tools ## Regenerate deploy/crds from operator/api.
+manifests: tools ## Regenerate deploy/crds and docs/api.md from operator/api.
 	@.ci/generate crds .
+	@.ci/generate docs .
 
 .PHONY: tidy
 tidy: ## Run go mod tidy in every module.
@@ -126,7 +127,7 @@ test-controllers: $(KUBE) ## Run the tests that need a real API server, with the
 	@$(GO_TEST_RACE) $(CONTROL_PLANE_PACKAGES)
 
 .PHONY: test-e2e
-test-e2e: $(KUBE) ## Run both services on the local control plane, end to end.
+test-e2e: $(KUBE) $(TOOLS)/prometheus ## Run both services on the local control plane, end to end.
 	@$(GO_TEST) -timeout 30m ./services/e2e/...
 
 # Every story of services/e2e that something is survived, at many more points than `make test` tries.
@@ -211,12 +212,18 @@ docker-build-local: ## Build both images for this machine, as IMG:VERSION and CH
 .PHONY: tools
 tools: $(TOOLS)/buf $(TOOLS)/controller-gen
 
+.PHONY: prometheus
+prometheus: $(TOOLS)/prometheus ## Build the Prometheus of the end-to-end tests; once, four minutes on two cores.
+
 $(TOOLS)/buf: .tools/buf/go.mod .tools/buf/go.sum
 $(TOOLS)/controller-gen: .tools/gen/go.mod .tools/gen/go.sum
 $(TOOLS)/golangci-lint: .tools/lint/go.mod .tools/lint/go.sum
 $(TOOLS)/govulncheck: .tools/vuln/go.mod .tools/vuln/go.sum
-$(TOOLS)/buf $(TOOLS)/controller-gen $(TOOLS)/golangci-lint $(TOOLS)/govulncheck:
+# Static targets are all that the tests need; the clients of clouds are left out.
+$(TOOLS)/prometheus: .tools/prometheus/go.mod .tools/prometheus/go.sum
+$(TOOLS)/prometheus: TOOL_FLAGS := -tags remove_all_sd
+$(TOOLS)/buf $(TOOLS)/controller-gen $(TOOLS)/golangci-lint $(TOOLS)/govulncheck $(TOOLS)/prometheus:
 	@echo "building the tools of $(<D)"
 	@mkdir -p $(TOOLS)
-	@cd $(<D) && GOWORK=off go build -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/ tool
+	@cd $(<D) && GOWORK=off go build $(TOOL_FLAGS) -ldflags '-s -w' -o $(CURDIR)/$(TOOLS)/ tool
 	@touch $@
