@@ -15,7 +15,9 @@ func TestKubectlShowsColumnsAndEvents(t *testing.T) {
 	s.repository("charts", url)
 	s.apply(s.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.Chart.Version = "^1.0.0" }))
 	s.until("app", ready)
-	get := func(args ...string) string { return kubectl(t, append([]string{"get", "--namespace", s.namespace}, args...)...) }
+	get := func(args ...string) string {
+		return kubectl(t, append([]string{"get", "--namespace", s.namespace}, args...)...)
+	}
 
 	assert.Regexp(t, `^NAME +URL +READY +STATUS +AGE\ncharts +`+url+` +True +Repository synced successfully, found 1 charts +\d+s\n$`, get("hrepo"))
 	assert.Regexp(t, `^NAME +URL +READY +STATUS +AGE +CHARTS +LAST SYNC\n.* 1 +\d+s\n$`, get("hrepo", "-o", "wide"))
