@@ -26,6 +26,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := lifecycle.WithSignals(context.Background())
 	defer stop()
+	boundHeap(os.LookupEnv)
 	if err := newCommand(os.LookupEnv, os.Stderr).ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "operator:", err)
 		return 1

@@ -24,16 +24,16 @@ type shutdownSink struct {
 	expected func(error) bool
 }
 
-// debug is the level of logr that is level debug here.
-const debug = 1
+// debugLevel is the level of logr that is level debug here.
+const debugLevel = 1
 
 // Error logs an error, as one if it is.
 func (s shutdownSink) Error(err error, message string, pairs ...any) {
 	switch {
 	case !s.expected(err):
 		s.LogSink.Error(err, message, pairs...)
-	case s.Enabled(debug):
-		s.Info(debug, message, append(slices.Clone(pairs), "error", err)...)
+	case s.Enabled(debugLevel):
+		s.Info(debugLevel, message, append(slices.Clone(pairs), "error", err)...)
 	}
 }
 
