@@ -4,6 +4,7 @@ import (
 	"context"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,5 +29,6 @@ func (r *releaseReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return ctrl.Result{}, err
 	}
 	after, err := r.engine.Reconcile(ctx, object)
-	return ctrl.Result{RequeueAfter: after}, err
+	// Whatever was in a hurry to be looked at now is in none the next time.
+	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(0)}, err
 }

@@ -9,7 +9,6 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -24,11 +23,14 @@ type trigger struct {
 	early []request // came before the controller started
 }
 
+// firstPriority is the priority of what comes first; that of all else is 0 or less.
+const firstPriority = 1
+
 // request asks for a reconcile.
 type request struct {
 	reconcile.Request
-	// later says that all others come first.
-	later bool
+	// first says that it comes before all others.
+	first bool
 }
 
 // Start implements source.Source.
@@ -46,13 +48,14 @@ func (t *trigger) Start(_ context.Context, queue workqueue.TypedRateLimitingInte
 // enqueue asks for a reconcile.
 func (t *trigger) enqueue(key types.NamespacedName) { t.request(key, false) }
 
-// enqueueLater asks for a reconcile that is in no hurry: those that are come first.
-func (t *trigger) enqueueLater(key types.NamespacedName) { t.request(key, true) }
+// enqueueFirst asks for a reconcile before all others. Those cannot be put behind instead: an object that is to be looked at again
+// some time is in the queue already, and a priority there only rises.
+func (t *trigger) enqueueFirst(key types.NamespacedName) { t.request(key, true) }
 
-func (t *trigger) request(key types.NamespacedName, later bool) {
+func (t *trigger) request(key types.NamespacedName, first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	asked := request{Request: reconcile.Request{NamespacedName: key}, later: later}
+	asked := request{Request: reconcile.Request{NamespacedName: key}, first: first}
 	if t.queue == nil {
 		t.early = append(t.early, asked)
 		return
@@ -61,8 +64,8 @@ func (t *trigger) request(key types.NamespacedName, later bool) {
 }
 
 func (t *trigger) add(asked request) {
-	if queue, ok := t.queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok && asked.later {
-		queue.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(handler.LowPriority)}, asked.Request)
+	if queue, ok := t.queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok && asked.first {
+		queue.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(firstPriority)}, asked.Request)
 		return
 	}
 	t.queue.Add(asked.Request)

@@ -136,20 +136,20 @@ func (w *watch) wakeUsers(ctx context.Context, source client.Source, uses func(c
 	if blockedOnly {
 		return w.wakeBlocked(ctx, &source)
 	}
-	var later []types.NamespacedName // once the others have their places: a worker that has begun does not stop
+	var pinned []types.NamespacedName // once the others have their places: a worker that has begun does not stop
 	err := w.users(ctx, source, func(r *v1alpha1.HelmRelease, chart string) {
 		switch {
 		case !isReady(r):
-			w.releases.enqueue(keyOf(r))
+			w.releases.enqueueFirst(keyOf(r))
 		case !uses(chart):
 		case isPinned(&r.Spec.Chart):
-			later = append(later, keyOf(r))
+			pinned = append(pinned, keyOf(r))
 		default:
-			w.releases.enqueue(keyOf(r))
+			w.releases.enqueueFirst(keyOf(r))
 		}
 	})
-	for _, key := range later {
-		w.releases.enqueueLater(key)
+	for _, key := range pinned {
+		w.releases.enqueue(key)
 	}
 	return err
 }

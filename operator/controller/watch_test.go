@@ -2,6 +2,7 @@ package controller
 
 import (
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/stretchr/testify/assert"
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -57,6 +59,10 @@ func TestNewsOfAChartReachFirstWhatMayBeUpgraded(t *testing.T) {
 	defer queue.ShutDown()
 	w := &watch{reader: reader, log: logr.Discard(), repositories: &trigger{}, releases: &trigger{}, values: &trigger{}, revisions: map[client.Source]client.Revision{}}
 	require.NoError(t, w.releases.Start(t.Context(), queue))
+	for _, name := range []string{"a-pinned", "b-blocked", "c-follows"} { // as after a reconcile: looked at again in an hour
+		again := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: name}}
+		queue.AddWithOpts(priorityqueue.AddOpts{After: time.Hour, Priority: ptr.To(0)}, again)
+	}
 
 	source := client.Named("shop", "charts")
 	require.NoError(t, w.handle(t.Context(), &client.Changed{Repository: client.Repository{Source: source}, Charts: []string{"app"}}))
@@ -72,12 +78,12 @@ func TestNewsOfAChartReachFirstWhatMayBeUpgraded(t *testing.T) {
 	assert.Equal(t, "a-pinned", order[2], "nothing is lost")
 }
 
-func TestWhatIsInNoHurryIsRememberedBeforeTheStart(t *testing.T) {
+func TestWhatComesFirstIsRememberedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	key := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "shop", Name: name} }
 	early := &trigger{}
-	early.enqueueLater(key("later"))
-	early.enqueue(key("now"))
+	early.enqueue(key("later"))
+	early.enqueueFirst(key("now"))
 	queue := priorityqueue.New[ctrl.Request]("releases")
 	defer queue.ShutDown()
 	require.NoError(t, early.Start(t.Context(), queue))
