@@ -52,11 +52,12 @@ func addValuesIndex(ctx context.Context, indexer kube.FieldIndexer) error {
 	})
 }
 
-// ownerOfValues returns the HelmRepository whose values a ConfigMap holds; false for other ConfigMaps.
+// ownerOfValues returns the HelmRepository whose values a ConfigMap holds; false for other ConfigMaps. A copy that somebody made under
+// a name of his own is his, whatever labels and owners he copied along.
 func ownerOfValues(object kube.Object) (types.NamespacedName, bool) {
 	owner := metav1.GetControllerOf(object)
 	if owner == nil || owner.Kind != kindRepository || !strings.HasPrefix(owner.APIVersion, v1alpha1.GroupName+"/") ||
-		!valuesmap.IsOurs(object.GetLabels()) {
+		!valuesmap.IsOurs(object.GetLabels()) || !strings.HasPrefix(object.GetName(), valuesmap.NamePrefix) {
 		return types.NamespacedName{}, false
 	}
 	return types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}, true

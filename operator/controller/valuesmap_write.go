@@ -295,7 +295,9 @@ func (p *valuesPass) annotate(ctx context.Context, have *configMap, unusedSince 
 		return fmt.Errorf("annotate ConfigMap %s: %w", have.Name, err)
 	}
 	have.resourceVersion = object.ResourceVersion
-	p.seen[have.Name] = object.ResourceVersion
+	if !have.Touched { // else it is to be written again, once it is wanted
+		p.seen[have.Name] = object.ResourceVersion
+	}
 	return nil
 }
 

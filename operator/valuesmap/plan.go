@@ -93,13 +93,16 @@ func Decide(f *Facts) Plan {
 			p.Write = append(p.Write, Write{Name: name, Wanted: w, Exists: have != nil})
 		}
 	}
-	used := map[string]bool{}
+	used, usedCharts := map[string]bool{}, map[Chart]bool{}
 	for _, c := range f.Used {
-		used[f.Namer.Name(c)] = true
+		used[f.Namer.Name(c)], usedCharts[c] = true, true
 	}
 	for _, name := range slices.Sorted(maps.Keys(existing)) {
+		e := existing[name]
 		_, want := wanted[name]
-		p.age(f, existing[name], want || used[name])
+		// One that is used keeps the name that it once got, until there is one of the name that it would get now.
+		keep := want || used[name] || usedCharts[e.Chart] && !p.isRenamed(f, e)
+		p.age(f, e, keep)
 	}
 	return p
 }

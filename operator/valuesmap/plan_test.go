@@ -55,6 +55,14 @@ func TestDecide(t *testing.T) {
 		"one that is used is kept":     {Facts{Used: []Chart{one}, Existing: have(as)}, Plan{}},
 		"one that is used again, too":  {Facts{Used: []Chart{one}, Existing: have(unused(9 * time.Hour))}, Plan{Revive: []string{nameOfOne}}},
 		"one that is used is not made": {Facts{Used: []Chart{one}}, Plan{}},
+		"one that is used under an older name is kept, too": {
+			Facts{Used: []Chart{one}, Gone: map[Chart]bool{one: true}, Existing: have(func(e *Existing) { e.Name = "helm-values-charts-web-1-0-0-0123456789abcdef" })},
+			Plan{},
+		},
+		"until there is one of the new name": {
+			Facts{Used: []Chart{one}, Existing: append(have(as), have(func(e *Existing) { e.Name = "helm-values-charts-web-1-0-0-0123456789abcdef" })...)},
+			Plan{Remove: []string{"helm-values-charts-web-1-0-0-0123456789abcdef"}},
+		},
 		"a version that is gone from the repository goes at once": {
 			Facts{Existing: have(as), Gone: map[Chart]bool{one: true}}, Plan{Remove: []string{nameOfOne}},
 		},

@@ -67,7 +67,7 @@ func serve(ctx context.Context, opts *options, log zerolog.Logger) error {
 		ActiveOperations:               opts.concurrentOperations,
 		MaxOperations:                  opts.maxOperations,
 		DenyCrossNamespaceRepositories: opts.denyCrossNamespaceRepositories,
-		PartialReleases:                !watched.selector.Empty(),
+		PartialReleases:                !watched.selector.Empty() || len(watched.namespaces) > 0,
 	})
 	if err != nil {
 		return fmt.Errorf("set the controllers up: %w", err)
