@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/utils/ptr"
@@ -18,6 +19,9 @@ type releaseReconciler struct {
 	engine *release.Engine
 }
 
+// hurry is until which pause a look that comes by itself is as urgent as what people ask for: a conflict, say, that is to be over.
+const hurry = time.Second
+
 // Reconcile makes one pass over a HelmRelease.
 func (r *releaseReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	object := &v1alpha1.HelmRelease{}
@@ -29,6 +33,9 @@ func (r *releaseReconciler) Reconcile(ctx context.Context, request ctrl.Request)
 		return ctrl.Result{}, err
 	}
 	after, err := r.engine.Reconcile(ctx, object)
-	// Whatever was in a hurry to be looked at now is in none the next time.
-	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(0)}, err
+	priority := 0
+	if err == nil && after > hurry {
+		priority = laterPriority // what people or events ask for meanwhile comes first
+	}
+	return ctrl.Result{RequeueAfter: after, Priority: ptr.To(priority)}, err
 }

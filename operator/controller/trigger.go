@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -23,14 +24,18 @@ type trigger struct {
 	early []request // came before the controller started
 }
 
-// firstPriority is the priority of what comes first; that of all else is 0 or less.
-const firstPriority = 1
+// Priorities of requests beside 0, which is that of what people change.
+const (
+	firstPriority = 1
+	// laterPriority is also that of looks that come by themselves after a while. Of two requests for one object, the more urgent
+	// counts.
+	laterPriority = handler.LowPriority
+)
 
 // request asks for a reconcile.
 type request struct {
 	reconcile.Request
-	// first says that it comes before all others.
-	first bool
+	priority int
 }
 
 // Start implements source.Source.
@@ -46,16 +51,18 @@ func (t *trigger) Start(_ context.Context, queue workqueue.TypedRateLimitingInte
 }
 
 // enqueue asks for a reconcile.
-func (t *trigger) enqueue(key types.NamespacedName) { t.request(key, false) }
+func (t *trigger) enqueue(key types.NamespacedName) { t.request(key, 0) }
 
-// enqueueFirst asks for a reconcile before all others. Those cannot be put behind instead: an object that is to be looked at again
-// some time is in the queue already, and a priority there only rises.
-func (t *trigger) enqueueFirst(key types.NamespacedName) { t.request(key, true) }
+// enqueueFirst asks for a reconcile before all others.
+func (t *trigger) enqueueFirst(key types.NamespacedName) { t.request(key, firstPriority) }
 
-func (t *trigger) request(key types.NamespacedName, first bool) {
+// enqueueLater asks for a reconcile after all others.
+func (t *trigger) enqueueLater(key types.NamespacedName) { t.request(key, laterPriority) }
+
+func (t *trigger) request(key types.NamespacedName, priority int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	asked := request{Request: reconcile.Request{NamespacedName: key}, first: first}
+	asked := request{Request: reconcile.Request{NamespacedName: key}, priority: priority}
 	if t.queue == nil {
 		t.early = append(t.early, asked)
 		return
@@ -64,8 +71,8 @@ func (t *trigger) request(key types.NamespacedName, first bool) {
 }
 
 func (t *trigger) add(asked request) {
-	if queue, ok := t.queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok && asked.first {
-		queue.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(firstPriority)}, asked.Request)
+	if queue, ok := t.queue.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		queue.AddWithOpts(priorityqueue.AddOpts{Priority: ptr.To(asked.priority)}, asked.Request)
 		return
 	}
 	t.queue.Add(asked.Request)

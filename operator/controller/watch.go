@@ -149,7 +149,7 @@ func (w *watch) wakeUsers(ctx context.Context, source client.Source, uses func(c
 		}
 	})
 	for _, key := range pinned {
-		w.releases.enqueue(key)
+		w.releases.enqueueLater(key)
 	}
 	return err
 }

@@ -61,7 +61,7 @@ func TestNewsOfAChartReachFirstWhatMayBeUpgraded(t *testing.T) {
 	require.NoError(t, w.releases.Start(t.Context(), queue))
 	for _, name := range []string{"a-pinned", "b-blocked", "c-follows"} { // as after a reconcile: looked at again in an hour
 		again := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: name}}
-		queue.AddWithOpts(priorityqueue.AddOpts{After: time.Hour, Priority: ptr.To(0)}, again)
+		queue.AddWithOpts(priorityqueue.AddOpts{After: time.Hour, Priority: ptr.To(laterPriority)}, again)
 	}
 
 	source := client.Named("shop", "charts")
@@ -82,12 +82,13 @@ func TestWhatComesFirstIsRememberedBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	key := func(name string) types.NamespacedName { return types.NamespacedName{Namespace: "shop", Name: name} }
 	early := &trigger{}
-	early.enqueue(key("later"))
-	early.enqueueFirst(key("now"))
+	early.enqueueLater(key("later"))
+	early.enqueue(key("now"))
+	early.enqueueFirst(key("first"))
 	queue := priorityqueue.New[ctrl.Request]("releases")
 	defer queue.ShutDown()
 	require.NoError(t, early.Start(t.Context(), queue))
-	for _, want := range []string{"now", "later"} {
+	for _, want := range []string{"first", "now", "later"} {
 		request, shutDown := queue.Get()
 		require.False(t, shutDown)
 		assert.Equal(t, want, request.Name)
