@@ -139,10 +139,8 @@ func (w *watch) wakeUsers(ctx context.Context, source client.Source, uses func(c
 	var pinned []types.NamespacedName // once the others have their places: a worker that has begun does not stop
 	err := w.users(ctx, source, func(r *v1alpha1.HelmRelease, chart string) {
 		switch {
-		case !isReady(r):
-			w.releases.enqueueFirst(keyOf(r))
-		case !uses(chart):
-		case isPinned(&r.Spec.Chart):
+		case isReady(r) && !uses(chart):
+		case isReady(r) && isPinned(&r.Spec.Chart):
 			pinned = append(pinned, keyOf(r))
 		default:
 			w.releases.enqueueFirst(keyOf(r))

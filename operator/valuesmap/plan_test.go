@@ -16,6 +16,7 @@ func TestDecide(t *testing.T) {
 	const (
 		nameOfOne = "helm-values-charts-web-1-0-0"
 		nameOfTwo = "helm-values-charts-web-2-0-0"
+		olderName = "helm-values-charts-web-1-0-0-0123456789abcdef"
 	)
 	have := func(edit func(*Existing)) []Existing {
 		e := Existing{Name: nameOfOne, Chart: one, Digest: "sha256:1"}
@@ -23,6 +24,7 @@ func TestDecide(t *testing.T) {
 		return []Existing{e}
 	}
 	as := func(*Existing) {}
+	older := func(e *Existing) { e.Name = olderName }
 	unused := func(d time.Duration) func(*Existing) {
 		return func(e *Existing) { e.UnusedSince = now.Add(-d) }
 	}
@@ -56,12 +58,12 @@ func TestDecide(t *testing.T) {
 		"one that is used again, too":  {Facts{Used: []Chart{one}, Existing: have(unused(9 * time.Hour))}, Plan{Revive: []string{nameOfOne}}},
 		"one that is used is not made": {Facts{Used: []Chart{one}}, Plan{}},
 		"one that is used under an older name is kept, too": {
-			Facts{Used: []Chart{one}, Gone: map[Chart]bool{one: true}, Existing: have(func(e *Existing) { e.Name = "helm-values-charts-web-1-0-0-0123456789abcdef" })},
+			Facts{Used: []Chart{one}, Gone: map[Chart]bool{one: true}, Existing: have(older)},
 			Plan{},
 		},
 		"until there is one of the new name": {
-			Facts{Used: []Chart{one}, Existing: append(have(as), have(func(e *Existing) { e.Name = "helm-values-charts-web-1-0-0-0123456789abcdef" })...)},
-			Plan{Remove: []string{"helm-values-charts-web-1-0-0-0123456789abcdef"}},
+			Facts{Used: []Chart{one}, Existing: append(have(as), have(older)...)},
+			Plan{Remove: []string{olderName}},
 		},
 		"a version that is gone from the repository goes at once": {
 			Facts{Existing: have(as), Gone: map[Chart]bool{one: true}}, Plan{Remove: []string{nameOfOne}},
