@@ -57,7 +57,7 @@ type valuesMemory struct {
 	made map[string]madeConfigMap
 	// repaired is when what somebody else wrote was last looked at, by name.
 	repaired map[string]time.Time
-	// problems are those of ConfigMaps that could not be made, by name.
+	// problems are those of ConfigMaps that could not be made, by name, and those of charts that could not be looked up.
 	problems map[string]*valuesProblem
 	// told is the last warning.
 	told string
@@ -79,6 +79,7 @@ func (v *valuesReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	pass := &valuesPass{
 		valuesReconciler: v, repository: repository, source: client.Named(repository.Namespace, repository.Name),
 		valuesMemory: v.memoryOf(request.NamespacedName), now: v.now(),
+		spared: map[string]bool{},
 	}
 	result, err := pass.run(ctx)
 	pass.tell()
@@ -130,6 +131,8 @@ type valuesPass struct {
 	done    sync.Mutex // guards all below, and valuesMemory while ConfigMaps are written
 	changes changes
 	next    time.Time // when to look again; zero for not by itself
+	// spared are the problems of this pass that are about something else than a ConfigMap to write.
+	spared map[string]bool
 }
 
 func (p *valuesPass) run(ctx context.Context) (ctrl.Result, error) {

@@ -119,6 +119,9 @@ func (p *valuesPass) gatherUsed(ctx context.Context, facts *valuesmap.Facts, use
 			case isAbout(groupCtx, err):
 				// Gone from the repository, or nobody can say: one that is there stays.
 				keepUsed(facts, map[valuesmap.Chart]bool{chart: true})
+				if !isGone(err) { // when it comes, the watch tells
+					p.unresolved(chart, err)
+				}
 			default:
 				return err
 			}
@@ -148,6 +151,15 @@ func isAbout(ctx context.Context, err error) bool {
 		return false
 	}
 	return true
+}
+
+// isGone reports whether a repository says that it has no such chart or version.
+func isGone(err error) bool {
+	switch client.ReasonOf(err) {
+	case chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND, chartcachev1.ErrorReason_ERROR_REASON_VERSION_NOT_FOUND:
+		return true
+	}
+	return false
 }
 
 // resolve returns a chart version as the repository spells it, with its digest.
@@ -217,8 +229,13 @@ func (p *valuesPass) askRegistry(ctx context.Context, facts *valuesmap.Facts, li
 				facts.Wanted = append(facts.Wanted, wanted)
 			case !isAbout(groupCtx, err):
 				return err
-			case client.ReasonOf(err) != chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND:
+			case client.ReasonOf(err) == chartcachev1.ErrorReason_ERROR_REASON_CHART_NOT_FOUND:
+			case isGone(err): // it has other versions, which will be listed now that it was asked for
 				facts.Frozen = true
+				p.until(p.now.Add(firstValuesRetry))
+			default:
+				facts.Frozen = true
+				p.unresolved(valuesmap.Chart{Name: chart, Version: version}, err)
 			}
 			return nil
 		})

@@ -3,12 +3,10 @@ package controller
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,15 +47,6 @@ type configMap struct {
 type madeConfigMap struct {
 	configMap
 	at time.Time
-}
-
-// valuesProblem is why a ConfigMap could not be made.
-type valuesProblem struct {
-	text     string
-	digest   string    // of the chart that it was about; empty when that is not known
-	retryAt  time.Time // zero for not before the chart changes
-	attempts int
-	taken    bool // somebody else has the name, which costs nothing to look at again
 }
 
 // observe reads which ConfigMaps there are.
@@ -151,30 +140,6 @@ func (p *valuesPass) act(ctx context.Context, plan *valuesmap.Plan) (more bool, 
 	return more, group.Wait()
 }
 
-// dropProblems forgets the problems of ConfigMaps that are not to be written any more.
-func (p *valuesPass) dropProblems(writes []valuesmap.Write) {
-	names := make(map[string]bool, len(writes))
-	for _, w := range writes {
-		names[w.Name] = true
-	}
-	maps.DeleteFunc(p.problems, func(name string, _ *valuesProblem) bool { return !names[name] })
-}
-
-// isHeld reports whether a ConfigMap could not be made and is not to be tried again yet.
-func (p *valuesPass) isHeld(w valuesmap.Write) bool {
-	problem := p.problems[w.Name]
-	switch {
-	case problem == nil, problem.taken, w.Digest != "" && problem.digest != "" && w.Digest != problem.digest:
-		return false
-	case problem.retryAt.IsZero():
-		return true
-	case problem.retryAt.After(p.now):
-		p.until(problem.retryAt)
-		return true
-	}
-	return false
-}
-
 // write makes a ConfigMap, or writes it again.
 func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 	if !w.Exists {
@@ -196,11 +161,7 @@ func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 	}, client.PartValues)
 	switch {
 	case err != nil && isAbout(ctx, err):
-		pause := firstValuesRetry
-		if answer := new(client.Error); errors.As(err, &answer) {
-			pause = max(pause, answer.RetryAfter)
-		}
-		p.problem(w, w.Digest, pause, "the values of chart %s could not be read: %s", w.Chart, err)
+		p.problem(w, w.Digest, retryAfter(err), "the values of chart %s could not be read: %s", w.Chart, err)
 		return nil
 	case err != nil:
 		return err
@@ -349,61 +310,4 @@ func (p *valuesPass) written(w valuesmap.Write, resourceVersion string, news boo
 	} else {
 		p.changes.made = append(p.changes.made, w.Name)
 	}
-}
-
-// problem notes why a ConfigMap could not be made. Without a pause it is not tried again before the chart changes.
-func (p *valuesPass) problem(w valuesmap.Write, digest string, pause time.Duration, format string, args ...any) {
-	p.done.Lock()
-	defer p.done.Unlock()
-	problem := &valuesProblem{text: fmt.Sprintf(format, args...), digest: digest}
-	if before := p.problems[w.Name]; before != nil {
-		problem.attempts = before.attempts + 1
-	}
-	if pause > 0 {
-		problem.retryAt = p.now.Add(max(pause, min(pause<<min(problem.attempts, 10), longestValuesRetry)))
-		p.until(problem.retryAt)
-	}
-	p.problems[w.Name] = problem
-}
-
-// changes are the names of the ConfigMaps that a pass changed.
-type changes struct{ made, renewed, removed []string }
-
-// tell makes one event of all that changed, and one of all that is wrong when that is something else than before.
-func (p *valuesPass) tell() {
-	var done []string
-	for _, c := range []struct {
-		verb  string
-		names []string
-	}{{"made", p.changes.made}, {"updated", p.changes.renewed}, {"removed", p.changes.removed}} {
-		if len(c.names) > 0 {
-			slices.Sort(c.names)
-			done = append(done, fmt.Sprintf("%s %d (%s)", c.verb, len(c.names), some(c.names, ", ")))
-		}
-	}
-	if len(done) > 0 {
-		p.events.Event(p.repository, corev1.EventTypeNormal, v1alpha1.ReasonValuesConfigMapsUpdated,
-			clip("ConfigMaps with default values: "+strings.Join(done, ", ")))
-	}
-	var wrong []string
-	for _, name := range slices.Sorted(maps.Keys(p.problems)) {
-		wrong = append(wrong, p.problems[name].text)
-	}
-	warning := clip(some(wrong, "; "))
-	if warning != "" && warning != p.told {
-		p.events.Event(p.repository, corev1.EventTypeWarning, v1alpha1.ReasonValuesConfigMapsFailed, warning)
-	}
-	p.told = warning
-}
-
-// namedInEvents is how many of many things an event names.
-const namedInEvents = 5
-
-// some joins the first few texts.
-func some(texts []string, separator string) string {
-	more := len(texts) - namedInEvents
-	if more <= 0 {
-		return strings.Join(texts, separator)
-	}
-	return strings.Join(texts[:namedInEvents], separator) + separator + fmt.Sprintf("and %d more", more)
 }
