@@ -3,6 +3,7 @@ package readiness
 import (
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -25,6 +26,13 @@ func job(condition string) *unstructured.Unstructured {
 }
 
 func TestHooksRunToTheirEnd(t *testing.T) {
+	const deleted = "job j failed: it could not be run to its end, because it was deleted before"
+	unseen := func(b *bed, then func()) {
+		b.breakWatches()
+		b.remove(jobs, "ns", "j")
+		then()
+		b.compact()
+	}
 	tests := []struct {
 		name string
 		then func(*bed)
@@ -32,7 +40,8 @@ func TestHooksRunToTheirEnd(t *testing.T) {
 	}{
 		{"a Job completes", func(b *bed) { b.put(jobs, job("Complete")) }, ""},
 		{"a Job fails", func(b *bed) { b.put(jobs, job("Failed")) }, "job j failed: Because: of that"},
-		{"a Job is deleted", func(b *bed) { b.remove(jobs, "ns", "j") }, ""},
+		{"a Job is deleted", func(b *bed) { b.remove(jobs, "ns", "j") }, deleted},
+		{"a Job is deleted, unseen", func(b *bed) { unseen(b, func() {}) }, deleted},
 		{"a Job completes and is deleted at once", func(b *bed) { b.removeAs(jobs, job("Complete")) }, ""},
 		{"a Job fails and is deleted at once", func(b *bed) { b.removeAs(jobs, job("Failed")) }, "job j failed: Because: of that"},
 		{"a Job fails, is deleted at once and made again", func(b *bed) {
@@ -40,12 +49,15 @@ func TestHooksRunToTheirEnd(t *testing.T) {
 			b.removeAs(jobs, job("Failed"))
 			b.put(jobs, job(""))
 		}, "job j failed: Because: of that"},
-		{"a Job is deleted and made again, unseen", func(b *bed) {
-			b.breakWatches()
-			b.remove(jobs, "ns", "j")
-			b.put(jobs, job(""))
-			b.compact()
+		{"a Job is deleted and made again, unseen", func(b *bed) { unseen(b, func() { b.put(jobs, job("")) }) }, deleted},
+		{"a Job that goes by itself when it has ended is gone, unseen", func(b *bed) {
+			b.put(jobs, shortLived(job("")))
+			synctest.Wait()
+			unseen(b, func() {})
 		}, ""},
+		{"a Job that goes by itself when it has ended is deleted before", func(b *bed) {
+			b.removeAs(jobs, shortLived(job("")))
+		}, deleted},
 		{"a Job does not end", func(*bed) { time.Sleep(time.Hour) }, "timed out after 1m0s waiting for hook Job j: 0 of 1 completed"},
 	}
 	for _, tt := range tests {
@@ -60,6 +72,38 @@ func TestHooksRunToTheirEnd(t *testing.T) {
 					return
 				}
 				assert.EqualError(t, err, tt.want)
+			})
+		})
+	}
+}
+
+// shortLived gives a Job a time to live.
+func shortLived(job *unstructured.Unstructured) *unstructured.Unstructured {
+	job.Object["spec"] = map[string]any{"ttlSecondsAfterFinished": int64(0)}
+	return job
+}
+
+func TestAPodThatIsDeletedWhileItRunsCouldNotBeRun(t *testing.T) {
+	for name, begin := range map[string]func(*bed){
+		"watched": func(*bed) {},
+		"looked at without a watch": func(b *bed) {
+			b.failing(func(verb, _ string) error {
+				if verb != "get" {
+					return answer(http.StatusForbidden)
+				}
+				return nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bed) {
+				begin(b)
+				done := b.waitFor(b.t.Context(), GoalCompleted, Options{}, object(pods, b.put(pods, pod("p", "", "", ""))))
+				b.pending(done)
+				b.remove(pods, "ns", "p")
+				err := <-done
+				require.ErrorIs(t, err, ErrFailed)
+				require.EqualError(t, err, "pod p failed: it could not be run to its end, because it was deleted before")
 			})
 		})
 	}

@@ -52,7 +52,8 @@ func (i *item) version() string {
 	return i.live.GetResourceVersion()
 }
 
-// absorb takes in what the watch of an object said. It returns an error when the object had failed before it was deleted.
+// absorb takes in what the watch of an object said. It returns an error when the object had failed before it was deleted, or will
+// never run to its end.
 func (w *waiting) absorb(i *item, n *news) error {
 	if n.polling && !i.polling {
 		i.polling = true
@@ -63,16 +64,20 @@ func (w *waiting) absorb(i *item, n *news) error {
 		if err := w.judgeLast(i, removed); err != nil {
 			return err
 		}
-		i.vanish(w.goal)
+		if err := w.vanish(i, true); err != nil {
+			return err
+		}
 	}
 	switch {
 	case changed != nil && !older(changed, i.live):
 		if i.live != nil && i.live.GetUID() != changed.GetUID() {
-			i.vanish(w.goal) // unseen
+			if err := w.vanish(i, false); err != nil {
+				return err
+			}
 		}
 		i.see(changed)
 	case changed == nil && removed == nil && n.complete:
-		i.vanish(w.goal)
+		return w.vanish(i, false)
 	}
 	return nil
 }
@@ -98,13 +103,28 @@ func (i *item) see(object *unstructured.Unstructured) {
 	i.live, i.known, i.failed = object, true, nil
 }
 
-// vanish takes in that the object is not there. For two goals that is the end, whatever has its name later. A hook that is
-// gone, and was not seen to fail, was deleted by who cleans up behind Jobs, or by hand: Helm goes on, and so do we.
-func (i *item) vanish(goal Goal) {
+// vanish takes in that the object is not there; seen says that its last state was judged. What is to go is gone then, whatever has its
+// name later. What is to run to its end, and was not seen to get there, never will: Helm goes on, but that would take a test for passed
+// or a migration for done that never was. Only a Job that goes by itself when it has ended is believed to have, if nobody saw its end.
+func (w *waiting) vanish(i *item, seen bool) error {
+	ended := i.done || !seen && goesByItself(i.live)
 	i.live, i.known, i.failed = nil, true, nil
-	if goal == goalGone || goal == GoalCompleted {
+	switch {
+	case w.goal == goalGone, w.goal == GoalCompleted && ended:
 		i.done = true
+	case w.goal == GoalCompleted:
+		return w.failure(i, "it could not be run to its end, because it was deleted before")
 	}
+	return nil
+}
+
+// goesByItself reports whether an object is a Job that is deleted a while after it has ended.
+func goesByItself(object *unstructured.Unstructured) bool {
+	if object == nil || kindOf(object) != kindJob {
+		return false
+	}
+	_, found, err := unstructured.NestedInt64(object.Object, "spec", "ttlSecondsAfterFinished")
+	return found && err == nil
 }
 
 // startUpTime is how long a refusal for want of rights may be that of an API server which was just started: it answers before it has
@@ -136,13 +156,19 @@ func (w *waiting) look(ctx context.Context, i *item, now time.Time) error {
 	object, err := w.hub.cfg.Source.Get(ctx, i.Resource, i.Namespace, i.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		i.vanish(w.goal)
-	case err == nil:
-		if uid := object.GetUID(); w.goal == goalGone && i.live != nil && i.live.GetUID() != uid {
-			i.vanish(w.goal)
-		} else if !older(object, i.live) {
+		if err := w.vanish(i, false); err != nil {
+			return err
+		}
+	case err == nil && !older(object, i.live):
+		if i.live != nil && i.live.GetUID() != object.GetUID() {
+			if err := w.vanish(i, false); err != nil {
+				return err
+			}
+		}
+		if !w.final(i) {
 			i.see(object)
 		}
+	case err == nil:
 	case definite(err) && !i.startsUp(err, now):
 		return fmt.Errorf("%s: %w", i, err)
 	default:
