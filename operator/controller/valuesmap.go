@@ -57,7 +57,9 @@ type valuesMemory struct {
 	made map[string]madeConfigMap
 	// repaired is when what somebody else wrote was last looked at, by name.
 	repaired map[string]time.Time
-	// problems are those of ConfigMaps that could not be made, by name, and those of charts that could not be looked up.
+	// contests are those with somebody else about ConfigMaps, by name.
+	contests map[string]contest
+	// problems are those of ConfigMaps that could not be made or changed, by name, and those of charts that could not be looked up.
 	problems map[string]*valuesProblem
 	// told is the last warning.
 	told string
@@ -86,8 +88,6 @@ func (v *valuesReconciler) Reconcile(ctx context.Context, request ctrl.Request) 
 	switch {
 	case err == nil:
 		return result, nil
-	case apierrors.IsConflict(err):
-		return ctrl.Result{RequeueAfter: conflictPause}, nil
 	case isEnding(err):
 		return ctrl.Result{}, nil
 	case errors.As(err, new(*client.Error)):
@@ -105,7 +105,8 @@ func (v *valuesReconciler) memoryOf(key types.NamespacedName) *valuesMemory {
 	m := v.memory[key]
 	if m == nil {
 		m = &valuesMemory{
-			seen: map[string]string{}, made: map[string]madeConfigMap{}, repaired: map[string]time.Time{}, problems: map[string]*valuesProblem{},
+			seen: map[string]string{}, made: map[string]madeConfigMap{}, repaired: map[string]time.Time{}, contests: map[string]contest{},
+			problems: map[string]*valuesProblem{},
 		}
 		v.memory[key] = m
 	}
@@ -141,13 +142,7 @@ func (p *valuesPass) run(ctx context.Context) (ctrl.Result, error) {
 	}
 	policy := p.repository.Spec.ValuesConfigMapPolicy
 	if policy != v1alpha1.ValuesConfigMapOnDemand && policy != v1alpha1.ValuesConfigMapLazy {
-		clear(p.problems)
-		for _, have := range p.existing {
-			if err := p.remove(ctx, have); err != nil {
-				return ctrl.Result{}, err
-			}
-		}
-		return ctrl.Result{}, nil
+		return p.finish(ctx, &valuesmap.Facts{Now: p.now, Existing: p.seenNow(), Disabled: true})
 	}
 	state, err := p.charts.GetRepository(ctx, p.source)
 	switch {
@@ -169,13 +164,17 @@ func (p *valuesPass) run(ctx context.Context) (ctrl.Result, error) {
 	if err := p.gather(ctx, facts, state.Type == chartcachev1.RepositoryType_REPOSITORY_TYPE_OCI); err != nil {
 		return ctrl.Result{}, err
 	}
-	plan := valuesmap.Decide(facts)
-	if p.partial && len(plan.Age)+len(plan.Remove) > 0 {
+	if plan := valuesmap.Decide(facts); p.partial && len(plan.Age)+len(plan.Remove) > 0 {
 		if err := p.gatherElsewhere(ctx, facts); err != nil {
 			return ctrl.Result{}, err
 		}
-		plan = valuesmap.Decide(facts)
 	}
+	return p.finish(ctx, facts)
+}
+
+// finish decides, acts and says when to look again.
+func (p *valuesPass) finish(ctx context.Context, facts *valuesmap.Facts) (ctrl.Result, error) {
+	plan := valuesmap.Decide(facts)
 	more, err := p.act(ctx, &plan)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -187,7 +186,7 @@ func (p *valuesPass) run(ctx context.Context) (ctrl.Result, error) {
 	if p.next.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	return ctrl.Result{RequeueAfter: max(p.next.Sub(p.now), time.Second)}, nil
+	return ctrl.Result{RequeueAfter: max(p.next.Sub(p.now), conflictPause)}, nil
 }
 
 // until makes the next look be at a time or before.

@@ -27,9 +27,7 @@ const releasePage = 500
 
 // gather finds out which ConfigMaps there should be.
 func (p *valuesPass) gather(ctx context.Context, facts *valuesmap.Facts, registry bool) error {
-	for _, have := range p.existing {
-		facts.Existing = append(facts.Existing, have.Existing)
-	}
+	facts.Existing = p.seenNow()
 	used := map[valuesmap.Chart]bool{}
 	err := p.users(ctx, p.source, func(r *v1alpha1.HelmRelease, chart string) { p.noteUse(used, r, chart) })
 	if err != nil {
@@ -40,6 +38,15 @@ func (p *valuesPass) gather(ctx context.Context, facts *valuesmap.Facts, registr
 		return p.gatherNewest(ctx, facts, registry)
 	}
 	return p.gatherUsed(ctx, facts, used)
+}
+
+// seenNow are the ConfigMaps that there are.
+func (p *valuesPass) seenNow() []valuesmap.Existing {
+	existing := make([]valuesmap.Existing, 0, len(p.existing))
+	for _, have := range p.existing {
+		existing = append(existing, have.Existing)
+	}
+	return existing
 }
 
 func (p *valuesPass) noteUse(used map[valuesmap.Chart]bool, r *v1alpha1.HelmRelease, chart string) {

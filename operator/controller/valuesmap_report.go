@@ -15,7 +15,7 @@ import (
 	"github.com/ketches/helm-operator/operator/valuesmap"
 )
 
-// valuesProblem is why a ConfigMap could not be made.
+// valuesProblem is why a ConfigMap could not be made or changed.
 type valuesProblem struct {
 	text     string
 	digest   string    // of the chart that it was about; empty when that is not known
@@ -24,19 +24,19 @@ type valuesProblem struct {
 	taken    bool // somebody else has the name, which costs nothing to look at again
 }
 
-// problem notes why a ConfigMap could not be made. Without a pause it is not tried again before the chart changes.
-func (p *valuesPass) problem(w valuesmap.Write, digest string, pause time.Duration, format string, args ...any) {
+// problem notes why a ConfigMap could not be made or changed. Without a pause it is not tried again before the chart changes.
+func (p *valuesPass) problem(key, digest string, pause time.Duration, format string, args ...any) {
 	p.done.Lock()
 	defer p.done.Unlock()
 	problem := &valuesProblem{text: fmt.Sprintf(format, args...), digest: digest}
-	if before := p.problems[w.Name]; before != nil {
+	if before := p.problems[key]; before != nil {
 		problem.attempts = before.attempts + 1
 	}
 	if pause > 0 {
 		problem.retryAt = p.now.Add(max(pause, min(pause<<min(problem.attempts, 10), longestValuesRetry)))
 		p.until(problem.retryAt)
 	}
-	p.problems[w.Name] = problem
+	p.problems[key] = problem
 }
 
 // unresolved notes that nobody could say which version of a chart there is. It is asked for again after a while, mostly before, as each
@@ -68,11 +68,11 @@ func (p *valuesPass) dropProblems(writes []valuesmap.Write) {
 	maps.DeleteFunc(p.problems, func(name string, _ *valuesProblem) bool { return !names[name] && !p.spared[name] })
 }
 
-// isHeld reports whether a ConfigMap could not be made and is not to be tried again yet.
-func (p *valuesPass) isHeld(w valuesmap.Write) bool {
-	problem := p.problems[w.Name]
+// isHeld reports whether what has a problem is not to be tried again yet. digest is that of the chart now; empty when it is not known.
+func (p *valuesPass) isHeld(key, digest string) bool {
+	problem := p.problems[key]
 	switch {
-	case problem == nil, problem.taken, w.Digest != "" && problem.digest != "" && w.Digest != problem.digest:
+	case problem == nil, problem.taken, digest != "" && problem.digest != "" && digest != problem.digest:
 		return false
 	case problem.retryAt.IsZero():
 		return true

@@ -246,22 +246,20 @@ func TestChartsWhoseValuesCannotBeKeptAreToldOfOnceAndDoNotHoldUpOthers(t *testi
 func TestWhatCouldNotBeMadeIsTriedAgainLaterAndLater(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	w := valuesmap.Write{Name: "a", Wanted: valuesmap.Wanted{Digest: "sha256:1"}}
 	p := &valuesPass{valuesMemory: &valuesMemory{problems: map[string]*valuesProblem{}}, now: now}
 	for _, pause := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
-		require.False(t, p.isHeld(w))
+		require.False(t, p.isHeld("a", "sha256:1"))
 		p.next = time.Time{}
-		p.problem(w, "sha256:1", firstValuesRetry, "no")
-		assert.True(t, p.isHeld(w))
+		p.problem("a", "sha256:1", firstValuesRetry, "no")
+		assert.True(t, p.isHeld("a", "sha256:1"))
 		assert.Equal(t, p.now.Add(pause), p.next)
 		p.now = p.next
 	}
 	for range 40 {
-		p.problem(w, "sha256:1", firstValuesRetry, "no")
+		p.problem("a", "sha256:1", firstValuesRetry, "no")
 	}
 	assert.Equal(t, p.now.Add(longestValuesRetry), p.problems["a"].retryAt)
-	w.Digest = "sha256:2"
-	assert.False(t, p.isHeld(w), "another chart is another try")
+	assert.False(t, p.isHeld("a", "sha256:2"), "another chart is another try")
 }
 
 func TestARepositoryThatIsNotKnownNowKeepsWhatIsThere(t *testing.T) {

@@ -82,7 +82,40 @@ func (p *valuesPass) observe(ctx context.Context) error {
 	}
 	maps.DeleteFunc(p.seen, func(name, _ string) bool { return p.existing[name] == nil })
 	maps.DeleteFunc(p.repaired, func(name string, _ time.Time) bool { return p.existing[name] == nil })
+	maps.DeleteFunc(p.contests, func(name string, _ contest) bool { return p.existing[name] == nil })
 	return nil
+}
+
+// contest is that somebody else changed a ConfigMap at the same moment as we would have.
+type contest struct {
+	since time.Time
+	times int // from then on
+}
+
+// contested notes that, and looks again: at once the first time, since mostly it is the cache that was late, and then with a pause.
+func (p *valuesPass) contested(name string) {
+	p.done.Lock()
+	defer p.done.Unlock()
+	c := p.contests[name]
+	if p.now.Sub(c.since) >= repairPause {
+		c = contest{since: p.now}
+	}
+	if c.times++; c.times == 1 {
+		p.until(p.now.Add(conflictPause))
+	} else {
+		p.until(c.since.Add(repairPause))
+	}
+	p.contests[name] = c
+}
+
+// isContested reports whether a ConfigMap is to be left alone for now because somebody else keeps changing it.
+func (p *valuesPass) isContested(name string) bool {
+	end := p.contests[name].since.Add(repairPause)
+	if p.contests[name].times < 2 || !end.After(p.now) {
+		return false
+	}
+	p.until(end)
+	return true
 }
 
 // isTouched reports whether somebody else wrote a ConfigMap since it was last seen or written here.
@@ -111,24 +144,26 @@ func isNewer(a, b string) bool {
 
 // act does what was planned; more says that something is left for the next pass.
 func (p *valuesPass) act(ctx context.Context, plan *valuesmap.Plan) (more bool, err error) {
-	for _, name := range plan.Remove {
-		if err := p.remove(ctx, p.existing[name]); err != nil {
-			return false, err
-		}
-	}
 	since := p.now.UTC().Format(time.RFC3339)
-	for _, name := range plan.Age {
-		if err := p.annotate(ctx, p.existing[name], &since); err != nil {
-			return false, err
-		}
-	}
-	for _, name := range plan.Revive {
-		if err := p.annotate(ctx, p.existing[name], nil); err != nil {
-			return false, err
+	for _, step := range []struct {
+		done  string
+		names []string
+		do    func(context.Context, *configMap) error
+	}{
+		{"removed", plan.Remove, p.remove},
+		{"marked as unused", plan.Age, func(ctx context.Context, have *configMap) error { return p.annotate(ctx, have, &since) }},
+		{"marked as used", plan.Revive, func(ctx context.Context, have *configMap) error { return p.annotate(ctx, have, nil) }},
+	} {
+		for _, name := range step.names {
+			if err := p.change(ctx, step.done, name, step.do); err != nil {
+				return false, err
+			}
 		}
 	}
 	p.dropProblems(plan.Write)
-	writes := slices.DeleteFunc(slices.Clone(plan.Write), p.isHeld)
+	writes := slices.DeleteFunc(slices.Clone(plan.Write), func(w valuesmap.Write) bool {
+		return p.isHeld(w.Name, w.Digest) || p.isContested(w.Name)
+	})
 	if len(writes) > writesPerPass {
 		writes, more = writes[:writesPerPass], true
 	}
@@ -140,6 +175,32 @@ func (p *valuesPass) act(ctx context.Context, plan *valuesmap.Plan) (more bool, 
 	return more, group.Wait()
 }
 
+// change does something to a ConfigMap that is there. One that must not be changed, or that somebody else changes, is not in the way of
+// others.
+func (p *valuesPass) change(ctx context.Context, done, name string, do func(context.Context, *configMap) error) error {
+	key := done + " " + name // no ConfigMap has a space in its name
+	if p.isContested(name) {
+		return nil
+	}
+	if p.isHeld(key, "") {
+		p.spared[key] = true
+		return nil
+	}
+	err := do(ctx, p.existing[name])
+	switch {
+	case err == nil, apierrors.IsNotFound(err):
+		return nil
+	case apierrors.IsConflict(err):
+		p.contested(name)
+		return nil
+	case isRefused(err):
+		p.problem(key, "", firstValuesRetry, "ConfigMap %s cannot be %s, which the API server refuses: %s", name, done, err)
+		p.spared[key] = true
+		return nil
+	}
+	return fmt.Errorf("ConfigMap %s could not be %s: %w", name, done, err)
+}
+
 // write makes a ConfigMap, or writes it again.
 func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 	if !w.Exists {
@@ -148,7 +209,7 @@ func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 			return err
 		}
 		if taken {
-			p.problem(w, w.Digest, firstValuesRetry, "ConfigMap %s exists and is not of this repository, so it is left alone; "+
+			p.problem(w.Name, w.Digest, firstValuesRetry, "ConfigMap %s exists and is not of this repository, so it is left alone; "+
 				"delete or rename it to get the values of chart %s", w.Name, w.Chart)
 			p.done.Lock()
 			p.problems[w.Name].taken = true
@@ -161,12 +222,12 @@ func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 	}, client.PartValues)
 	switch {
 	case err != nil && isAbout(ctx, err):
-		p.problem(w, w.Digest, retryAfter(err), "the values of chart %s could not be read: %s", w.Chart, err)
+		p.problem(w.Name, w.Digest, retryAfter(err), "the values of chart %s could not be read: %s", w.Chart, err)
 		return nil
 	case err != nil:
 		return err
 	case len(detail.Values) > maxValuesBytes:
-		p.problem(w, detail.Version.Digest, 0, "values.yaml of chart %s has %d bytes, and a ConfigMap holds at most %d",
+		p.problem(w.Name, detail.Version.Digest, 0, "values.yaml of chart %s has %d bytes, and a ConfigMap holds at most %d",
 			w.Chart, len(detail.Values), maxValuesBytes)
 		return nil
 	}
@@ -178,8 +239,11 @@ func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 	switch {
 	case apierrors.IsAlreadyExists(err): // the cache is late: the event of its creation wakes us
 		return nil
-	case apierrors.IsInvalid(err), apierrors.IsRequestEntityTooLargeError(err), apierrors.IsForbidden(err) && !isEnding(err):
-		p.problem(w, detail.Version.Digest, firstValuesRetry, "ConfigMap %s of chart %s is refused by the API server: %s", w.Name, w.Chart, err)
+	case apierrors.IsConflict(err):
+		p.contested(w.Name)
+		return nil
+	case isRefused(err):
+		p.problem(w.Name, detail.Version.Digest, firstValuesRetry, "ConfigMap %s of chart %s is refused by the API server: %s", w.Name, w.Chart, err)
 		return nil
 	case apierrors.IsNotFound(err): // it was deleted meanwhile: that is an event, too
 		return nil
@@ -187,6 +251,11 @@ func (p *valuesPass) write(ctx context.Context, w valuesmap.Write) error {
 		return fmt.Errorf("write ConfigMap %s: %w", w.Name, err)
 	}
 	return nil
+}
+
+// isRefused reports whether the API server will not have a change, while others may go through.
+func isRefused(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsForbidden(err) && !isEnding(err)
 }
 
 // isEnding reports whether a namespace is being deleted.
@@ -249,11 +318,8 @@ func (p *valuesPass) rewrite(ctx context.Context, w valuesmap.Write, detail *cli
 // annotate sets since when a ConfigMap is unused; nil for not.
 func (p *valuesPass) annotate(ctx context.Context, have *configMap, unusedSince *string) error {
 	object, err := p.patch(ctx, have, map[string]any{"annotations": map[string]*string{valuesmap.UnusedAnnotation: unusedSince}}, nil)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
 	if err != nil {
-		return fmt.Errorf("annotate ConfigMap %s: %w", have.Name, err)
+		return err
 	}
 	have.resourceVersion = object.ResourceVersion
 	if !have.Touched { // else it is to be written again, once it is wanted
@@ -283,12 +349,8 @@ func (p *valuesPass) patch(
 func (p *valuesPass) remove(ctx context.Context, have *configMap) error {
 	object := configMapMetadata()
 	object.Namespace, object.Name = p.repository.Namespace, have.Name
-	err := p.client.Delete(ctx, object, kube.Preconditions{UID: &have.uid, ResourceVersion: &have.resourceVersion})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("delete ConfigMap %s: %w", have.Name, err)
+	if err := p.client.Delete(ctx, object, kube.Preconditions{UID: &have.uid, ResourceVersion: &have.resourceVersion}); err != nil {
+		return err
 	}
 	p.metrics.removed(p.repository)
 	p.changes.removed = append(p.changes.removed, have.Name)

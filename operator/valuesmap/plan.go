@@ -46,6 +46,8 @@ type Facts struct {
 	Existing []Existing
 	// Gone are the chart versions that the repository no longer has.
 	Gone map[Chart]bool
+	// Disabled says that there are to be none: all go, used or not. Nothing else but Now and Existing counts then.
+	Disabled bool
 	// Frozen says that what the repository holds is not known now: nothing is removed or aged.
 	Frozen bool
 }
@@ -111,7 +113,7 @@ func Decide(f *Facts) Plan {
 func (p *Plan) age(f *Facts, e *Existing, keep bool) {
 	end := e.UnusedSince.Add(f.Retention)
 	switch {
-	case e.Foreign:
+	case e.Foreign, f.Disabled:
 		p.Remove = append(p.Remove, e.Name)
 	case keep && !e.UnusedSince.IsZero():
 		p.Revive = append(p.Revive, e.Name)

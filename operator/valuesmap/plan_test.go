@@ -89,6 +89,12 @@ func TestDecide(t *testing.T) {
 				Write: []Write{{nameOfTwo, Wanted{two, "sha256:2"}, false}}, Age: []string{"helm-values-charts-web-2-0-0-old"}, Next: now.Add(time.Hour),
 			},
 		},
+		"without ConfigMaps, all go, whatever uses them": {
+			Facts{Disabled: true, Used: []Chart{one}, Frozen: true, Existing: []Existing{
+				{Name: nameOfOne, Chart: one, Digest: "d"}, {Name: nameOfTwo, Chart: two, Digest: "d", Foreign: true},
+			}},
+			Plan{Remove: []string{nameOfOne, nameOfTwo}},
+		},
 		"the next is the first whose time is over": {
 			Facts{Existing: []Existing{
 				{Name: nameOfOne, Chart: one, Digest: "d", UnusedSince: now.Add(-10 * time.Minute)},
