@@ -37,6 +37,17 @@ func newValuesBench(t *testing.T, policy v1alpha1.ValuesConfigMapPolicy) *values
 	return &valuesBench{bench: b, repository: repository, source: client.Named(b.namespace, "charts")}
 }
 
+// policy changes the policy of the repository, and waits until the manager's cache knows: what is published then is treated by it.
+func (b *valuesBench) policy(policy v1alpha1.ValuesConfigMapPolicy) {
+	b.Helper()
+	b.edit(b.repository, func() { b.repository.Spec.ValuesConfigMapPolicy = policy })
+	require.EventuallyWithT(b, func(c *assert.CollectT) {
+		known := &v1alpha1.HelmRepository{}
+		require.NoError(c, shared.known.Get(b.ctx, keyOf(b.repository), known))
+		require.Equal(c, b.repository.Generation, known.Generation)
+	}, patience, tick)
+}
+
 // publishChart publishes a chart that holds only values.yaml, and none when the values are empty.
 func (b *valuesBench) publishChart(name, version, values string) {
 	b.Helper()

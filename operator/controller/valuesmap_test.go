@@ -180,13 +180,13 @@ func TestAnotherPolicyRemovesWhatTheOneBeforeLeft(t *testing.T) {
 	b.publishChart("db", "1.0.0", "b: 1\n")
 	b.valuesUntil(map[string]string{"web-1-0-0": "a: 1\n", "db-1-0-0": "b: 1\n"})
 
-	b.edit(b.repository, func() { b.repository.Spec.ValuesConfigMapPolicy = v1alpha1.ValuesConfigMapOnDemand })
+	b.policy(v1alpha1.ValuesConfigMapOnDemand)
 	b.publishChart("web", "1.0.1", "a: 1\n") // chartcache has seen the edit
 	b.unusedUntil("web-1-0-0", true)
 	b.unusedUntil("db-1-0-0", true)
 
 	// Chartcache is not asked for this, and does not even have to have seen the edit.
-	b.edit(b.repository, func() { b.repository.Spec.ValuesConfigMapPolicy = v1alpha1.ValuesConfigMapDisabled })
+	b.policy(v1alpha1.ValuesConfigMapDisabled)
 	b.valuesUntil(map[string]string{})
 	b.cleanedUntil(2)
 }
@@ -206,11 +206,11 @@ func TestAConfigMapOfSomebodyElseIsNeverOverwritten(t *testing.T) {
 	assert.Contains(t, message, "ConfigMap helm-values-charts-web-1-0-0 exists and is not of this repository")
 	assert.Equal(t, "mine: true\n", b.configMap("web-1-0-0").Data[valuesmap.DataKey])
 
-	b.edit(b.repository, func() { b.repository.Spec.ValuesConfigMapPolicy = v1alpha1.ValuesConfigMapDisabled })
+	b.policy(v1alpha1.ValuesConfigMapDisabled)
 	b.valuesUntil(map[string]string{})
 	assert.Equal(t, "mine: true\n", b.configMap("web-1-0-0").Data[valuesmap.DataKey])
 
-	b.edit(b.repository, func() { b.repository.Spec.ValuesConfigMapPolicy = v1alpha1.ValuesConfigMapLazy })
+	b.policy(v1alpha1.ValuesConfigMapLazy)
 	b.publishChart("db", "1.0.1", "b: 1\n")
 	b.valuesUntil(map[string]string{"db-1-0-1": "b: 1\n"})
 	require.NoError(t, b.Delete(b.ctx, theirs))
@@ -352,7 +352,7 @@ func TestALargeRepositoryIsReadOnceAndWhatDidNotChangeIsNotReadAgain(t *testing.
 	for i := range charts {
 		b.publishChart(fmt.Sprintf("chart-%03d", i), "1.0.0", "a: 1\n")
 	}
-	b.edit(b.repository, func() { b.repository.Spec.ValuesConfigMapPolicy = v1alpha1.ValuesConfigMapLazy })
+	b.policy(v1alpha1.ValuesConfigMapLazy)
 	b.publishChart("chart-000", "1.0.1", "a: 2\n")
 
 	require.Eventually(t, func() bool { return len(b.values()) == charts }, patience, tick)
