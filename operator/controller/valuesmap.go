@@ -137,12 +137,16 @@ type valuesPass struct {
 }
 
 func (p *valuesPass) run(ctx context.Context) (ctrl.Result, error) {
-	if err := p.observe(ctx); err != nil {
+	namer, err := p.namer(ctx)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := p.observe(ctx, namer); err != nil {
 		return ctrl.Result{}, err
 	}
 	policy := p.repository.Spec.ValuesConfigMapPolicy
 	if policy != v1alpha1.ValuesConfigMapOnDemand && policy != v1alpha1.ValuesConfigMapLazy {
-		return p.finish(ctx, &valuesmap.Facts{Now: p.now, Existing: p.seenNow(), Disabled: true})
+		return p.finish(ctx, &valuesmap.Facts{Now: p.now, Namer: namer, Existing: p.seenNow(), Disabled: true})
 	}
 	state, err := p.charts.GetRepository(ctx, p.source)
 	switch {
@@ -154,12 +158,9 @@ func (p *valuesPass) run(ctx context.Context) (ctrl.Result, error) {
 		return ctrl.Result{}, nil // the watch tells when there is something
 	}
 	facts := &valuesmap.Facts{
-		Now: p.now, Retention: p.retention(), Gone: map[valuesmap.Chart]bool{},
+		Now: p.now, Retention: p.retention(), Namer: namer, Existing: p.seenNow(), Gone: map[valuesmap.Chart]bool{},
 		// While syncs fail or are suspended, nobody knows whether what is missing is gone.
 		Frozen: !state.StaleSince.IsZero() || state.State != chartcachev1.RepositoryState_REPOSITORY_STATE_SYNCED,
-	}
-	if facts.Namer, err = p.namer(ctx); err != nil {
-		return ctrl.Result{}, err
 	}
 	if err := p.gather(ctx, facts, state.Type == chartcachev1.RepositoryType_REPOSITORY_TYPE_OCI); err != nil {
 		return ctrl.Result{}, err

@@ -27,7 +27,6 @@ const releasePage = 500
 
 // gather finds out which ConfigMaps there should be.
 func (p *valuesPass) gather(ctx context.Context, facts *valuesmap.Facts, registry bool) error {
-	facts.Existing = p.seenNow()
 	used := map[valuesmap.Chart]bool{}
 	err := p.users(ctx, p.source, func(r *v1alpha1.HelmRelease, chart string) { p.noteUse(used, r, chart) })
 	if err != nil {
@@ -210,7 +209,7 @@ func (p *valuesPass) gatherNewest(ctx context.Context, facts *valuesmap.Facts, r
 // request for each chart, once.
 func (p *valuesPass) askRegistry(ctx context.Context, facts *valuesmap.Facts, listed map[string]bool) error {
 	charts := map[string]string{} // with the version that is listed; without one, the newest is asked for
-	for _, have := range p.existing {
+	for _, have := range facts.Ours() {
 		charts[have.Chart.Name] = ""
 	}
 	for i := range facts.Wanted {
@@ -257,7 +256,7 @@ func (p *valuesPass) gatherGone(ctx context.Context, facts *valuesmap.Facts, lis
 		wanted[w.Chart] = true
 	}
 	doubtful := map[string][]valuesmap.Chart{}
-	for _, have := range p.existing {
+	for _, have := range facts.Ours() {
 		if c := have.Chart; !wanted[c] {
 			doubtful[c.Name] = append(doubtful[c.Name], c)
 		}

@@ -432,3 +432,49 @@ func TestAChartcacheThatLostItsMemoryIsNotTakenForARegistryThatLostItsCharts(t *
 		require.Equal(c, "a: moved\n", b.values()["helm-values-charts-web-1-0-0"])
 	}, patience, tick)
 }
+
+// A copy goes neither with ours nor because its chart is gone.
+func TestCopiesThatSomebodyMadeStayWhateverBecomesOfOurs(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []v1alpha1.ValuesConfigMapPolicy{
+		v1alpha1.ValuesConfigMapDisabled, v1alpha1.ValuesConfigMapOnDemand, v1alpha1.ValuesConfigMapLazy,
+	} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			a := newAloneBench(t, v1alpha1.ValuesConfigMapLazy)
+			a.publishChart("web", "1.0.0", "a: 1\n")
+			a.publishChart("db", "1.0.0", "b: 1\n")
+			a.pass()
+			var copies []*corev1.ConfigMap
+			for _, name := range []string{"helm-values-anything", "helm-values-charts-db", "helm-values-charts-db-2-0-0"} {
+				made := a.configMap("db-1-0-0")
+				made.ObjectMeta = metav1.ObjectMeta{
+					Namespace: made.Namespace, Name: name, Labels: made.Labels, Annotations: made.Annotations, OwnerReferences: made.OwnerReferences,
+				}
+				require.NoError(t, a.Create(a.ctx, made))
+				copies = append(copies, made)
+			}
+			a.cache.withdraw(a.source, "db", "")
+			a.repository.Spec.ValuesConfigMapPolicy = policy
+			for range 2 {
+				a.pass()
+				a.clock = a.clock.Add(2 * time.Hour)
+			}
+			assert.NotContains(t, a.values(), "helm-values-charts-db-1-0-0")
+			for _, made := range copies {
+				now := &corev1.ConfigMap{}
+				require.NoError(t, a.Get(a.ctx, kube.ObjectKeyFromObject(made), now))
+				assert.Equal(t, made.ResourceVersion, now.ResourceVersion)
+			}
+
+			// A version whose name somebody took for a copy is told of.
+			a.publishChart("db", "2.0.0", "b: 2\n")
+			a.uses = []valuesmap.Chart{{Name: "db", Version: "2.0.0"}}
+			a.pass()
+			if policy != v1alpha1.ValuesConfigMapDisabled {
+				require.Len(t, a.warnings.texts, 1)
+				assert.Contains(t, a.warnings.texts[0], "ConfigMap helm-values-charts-db-2-0-0 exists and is not of this repository")
+			}
+		})
+	}
+}

@@ -52,8 +52,8 @@ func addValuesIndex(ctx context.Context, indexer kube.FieldIndexer) error {
 	})
 }
 
-// ownerOfValues returns the HelmRepository whose values a ConfigMap holds; false for other ConfigMaps. A copy that somebody made under
-// a name of his own is his, whatever labels and owners he copied along.
+// ownerOfValues returns the HelmRepository whose values a ConfigMap seems to hold; false for other ConfigMaps. Of those, there may be
+// copies that somebody made: see valuesmap.Facts.
 func ownerOfValues(object kube.Object) (types.NamespacedName, bool) {
 	owner := metav1.GetControllerOf(object)
 	if owner == nil || owner.Kind != kindRepository || !strings.HasPrefix(owner.APIVersion, v1alpha1.GroupName+"/") ||

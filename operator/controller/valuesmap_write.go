@@ -50,7 +50,7 @@ type madeConfigMap struct {
 }
 
 // observe reads which ConfigMaps there are.
-func (p *valuesPass) observe(ctx context.Context) error {
+func (p *valuesPass) observe(ctx context.Context, namer *valuesmap.Namer) error {
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kindConfigMap + "List"))
 	owner := repositoryKey(p.repository.Namespace, p.repository.Name)
@@ -64,7 +64,7 @@ func (p *valuesPass) observe(ctx context.Context) error {
 			continue // somebody's finalizer holds it
 		}
 		have := &configMap{uid: object.UID, resourceVersion: object.ResourceVersion, Existing: valuesmap.Existing{
-			Name: object.Name, Chart: valuesmap.ChartOf(object.Labels, object.Annotations),
+			Name: object.Name, Chart: namer.ChartOf(object.Name, object.Labels, object.Annotations),
 			Digest: object.Annotations[valuesmap.DigestAnnotation],
 		}}
 		have.UnusedSince, _ = time.Parse(time.RFC3339, object.Annotations[valuesmap.UnusedAnnotation]) // unreadable: counts anew

@@ -60,13 +60,18 @@ func Annotations(repository string, chart Chart, digest string) map[string]strin
 	}
 }
 
-// ChartOf returns the chart version that a ConfigMap is of. The original project wrote labels only.
-func ChartOf(labels, annotations map[string]string) Chart {
-	c := Chart{Name: annotations[ChartAnnotation], Version: annotations[VersionAnnotation]}
-	if c.Name == "" {
-		c = Chart{Name: labels[ChartLabel], Version: labels[VersionLabel]}
+// ChartOf returns the chart version that a ConfigMap of the repository says that it is of; the zero Chart when it says that it is of
+// another repository. Annotations that do not go with its name were edited, and those of the original project have none: then labels
+// say it.
+func (n *Namer) ChartOf(name string, labels, annotations map[string]string) Chart {
+	exact := Chart{Name: annotations[ChartAnnotation], Version: annotations[VersionAnnotation]}
+	switch {
+	case annotations[RepositoryAnnotation] == n.repository && n.Could(name, exact):
+		return exact
+	case labels[RepositoryLabel] == labelValue(n.repository):
+		return Chart{Name: labels[ChartLabel], Version: labels[VersionLabel]}
 	}
-	return c
+	return Chart{}
 }
 
 // labelValue makes a text fit for the value of a label: an underscore for a plus, as Helm writes versions, a hyphen for whatever

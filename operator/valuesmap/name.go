@@ -63,20 +63,31 @@ func NewNamer(repository string, siblings []string) *Namer {
 
 // Name returns the name of the ConfigMap of a chart version.
 func (n *Namer) Name(chart Chart) string {
-	plain := NamePrefix + sanitize(n.repository+"-"+chart.Name+"-"+chart.Version)
+	plain, hashed := n.forms(chart)
 	if n.isPlain(plain, chart) {
 		return plain
 	}
+	return hashed
+}
+
+// Could reports whether a ConfigMap of a chart version may have a name: the one that Name returns, or one that it would return beside
+// other repositories, or that the original project gave, which knew no hashes.
+func (n *Namer) Could(name string, chart Chart) bool {
+	plain, hashed := n.forms(chart)
+	return chart.Name != "" && chart.Version != "" && (name == plain || name == hashed)
+}
+
+// forms returns the names of the ConfigMap of a chart version without a hash and with one.
+func (n *Namer) forms(chart Chart) (plain, hashed string) {
+	plain = NamePrefix + sanitize(n.repository+"-"+chart.Name+"-"+chart.Version)
 	// The lengths keep the parts apart: no part can pose as the end of another.
 	parts := sha256.New()
 	for _, part := range []string{n.repository, chart.Name, chart.Version} {
 		_, _ = parts.Write([]byte{byte(len(part) >> 8), byte(len(part))})
 		_, _ = parts.Write([]byte(part))
 	}
-	if room := maxName - hashDigits - 1; len(plain) > room {
-		plain = plain[:room]
-	}
-	return strings.TrimRight(plain, "-") + "-" + hex.EncodeToString(parts.Sum(nil))[:hashDigits]
+	short := plain[:min(len(plain), maxName-hashDigits-1)]
+	return plain, strings.TrimRight(short, "-") + "-" + hex.EncodeToString(parts.Sum(nil))[:hashDigits]
 }
 
 // isPlain reports whether a name can be read back as this chart and as no other.

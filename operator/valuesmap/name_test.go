@@ -2,6 +2,7 @@ package valuesmap
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -52,6 +53,58 @@ func TestTheNameOfAConfigMapIsPlainUnlessItCouldBeThatOfAnotherChart(t *testing.
 			}
 			assert.Empty(t, validation.IsDNS1123Subdomain(got))
 		})
+	}
+}
+
+func TestAConfigMapIsOfTheChartThatItSaysUnlessThatDoesNotGoWithItsName(t *testing.T) {
+	web, odd := Chart{"web", "1.2.3"}, Chart{"team/my_web", "1.2.3+build"}
+	namer := NewNamer("my.charts", []string{"my.charts", "my"})
+	labels := func(chart Chart, edits ...string) map[string]string { return edited(Labels("my.charts", chart), edits) }
+	annotations := func(chart Chart, edits ...string) map[string]string {
+		return edited(Annotations("my.charts", chart, "sha256:1"), edits)
+	}
+	for name, test := range map[string]struct {
+		name                string
+		labels, annotations map[string]string
+		want                Chart
+		could               bool
+	}{
+		"one of ours":                      {namer.Name(web), labels(web), annotations(web), web, true},
+		"one whose name needs a hash":      {namer.Name(odd), labels(odd), annotations(odd), odd, true},
+		"one of the original project":      {"helm-values-my-charts-web-1-2-3", labels(web), nil, web, true},
+		"with an edited label":             {namer.Name(odd), labels(odd, VersionLabel, "2"), annotations(odd), odd, true},
+		"with an edited annotation":        {namer.Name(web), labels(web), annotations(web, VersionAnnotation, "2"), web, true},
+		"with a deleted one":               {namer.Name(web), labels(web), annotations(web, RepositoryAnnotation, ""), web, true},
+		"with both edited":                 {namer.Name(web), labels(web, ChartLabel, "db"), annotations(web, ChartAnnotation, "db"), Chart{"db", "1.2.3"}, false},
+		"a copy under another name":        {"helm-values-anything", labels(web), annotations(web), web, false},
+		"a copy for another repository":    {namer.Name(web), labels(web, RepositoryLabel, "others"), annotations(web, RepositoryAnnotation, "others"), Chart{}, false},
+		"without anything that says chart": {namer.Name(web), labels(web, ChartLabel, ""), nil, Chart{"", "1.2.3"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, test.want, namer.ChartOf(test.name, test.labels, test.annotations))
+			assert.Equal(t, test.could, namer.Could(test.name, test.want))
+		})
+	}
+}
+
+// edited changes a map by pairs of keys and values; an empty value deletes.
+func edited(m map[string]string, edits []string) map[string]string {
+	for pair := range slices.Chunk(edits, 2) {
+		if m[pair[0]] = pair[1]; pair[1] == "" {
+			delete(m, pair[0])
+		}
+	}
+	return m
+}
+
+// Whatever other repositories come and go, a ConfigMap stays one of ours.
+func TestANameThatWasGivenBesideOtherRepositoriesIsStillOneOfOurs(t *testing.T) {
+	long := Chart{strings.Repeat("a", 240), "1.2.3"}
+	for _, chart := range []Chart{{"web", "1.2.3"}, {"my_web", "1.2.3+build"}, long} {
+		alone, beside := NewNamer("a-b", nil), NewNamer("a-b", []string{"a"})
+		assert.True(t, alone.Could(beside.Name(chart), chart))
+		assert.True(t, beside.Could(alone.Name(chart), chart))
+		assert.False(t, NewNamer("a", nil).Could(beside.Name(chart), chart))
 	}
 }
 
@@ -141,14 +194,14 @@ func TestLabelsAreValidAndAnnotationsExact(t *testing.T) {
 				"helm-operator.ketches.cn/chart-version": test.chart.Version, "helm-operator.ketches.cn/chart-digest": "sha256:1",
 			}, annotations)
 			assert.True(t, IsOurs(labels))
-			assert.Equal(t, test.chart, ChartOf(labels, annotations))
+			namer := NewNamer("charts", nil)
+			assert.Equal(t, test.chart, namer.ChartOf(namer.Name(test.chart), labels, annotations))
 		})
 	}
 	ofTheOriginal := map[string]string{
 		OwnedLabel: "true", RepositoryLabel: "charts", ChartLabel: "web", VersionLabel: "1.2.3",
 	}
 	assert.True(t, IsOurs(ofTheOriginal))
-	assert.Equal(t, Chart{"web", "1.2.3"}, ChartOf(ofTheOriginal, nil))
 	assert.False(t, IsOurs(map[string]string{OwnedLabel: "true"}))
 	assert.False(t, IsOurs(map[string]string{RepositoryLabel: "charts", ChartLabel: "web"}))
 }

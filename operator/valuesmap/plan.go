@@ -42,11 +42,11 @@ type Facts struct {
 	Wanted []Wanted
 	// Used are chart versions whose ConfigMaps are not to be removed or aged, when there are any.
 	Used []Chart
-	// Existing are the ConfigMaps of the repository.
+	// Existing are the ConfigMaps that look like the repository's. Those that Ours leaves out are not touched.
 	Existing []Existing
 	// Gone are the chart versions that the repository no longer has.
 	Gone map[Chart]bool
-	// Disabled says that there are to be none: all go, used or not. Nothing else but Now and Existing counts then.
+	// Disabled says that there are to be none: all go, used or not. Nothing else but Now, Namer and Existing counts then.
 	Disabled bool
 	// Frozen says that what the repository holds is not known now: nothing is removed or aged.
 	Frozen bool
@@ -76,12 +76,25 @@ type Write struct {
 	Exists bool
 }
 
+// Ours are the ConfigMaps of the repository. A copy that somebody made under a name of his own is his, whatever labels, annotations and
+// owners he copied along.
+func (f *Facts) Ours() []Existing {
+	var ours []Existing
+	for i := range f.Existing {
+		if f.Namer.Could(f.Existing[i].Name, f.Existing[i].Chart) {
+			ours = append(ours, f.Existing[i])
+		}
+	}
+	return ours
+}
+
 // Decide says what to do.
 func Decide(f *Facts) Plan {
 	var p Plan
-	existing := make(map[string]*Existing, len(f.Existing))
-	for i := range f.Existing {
-		existing[f.Existing[i].Name] = &f.Existing[i]
+	ours := f.Ours()
+	existing := make(map[string]*Existing, len(ours))
+	for i := range ours {
+		existing[ours[i].Name] = &ours[i]
 	}
 	wanted := make(map[string]Wanted, len(f.Wanted))
 	for _, w := range f.Wanted {
@@ -133,7 +146,7 @@ func (p *Plan) age(f *Facts, e *Existing, keep bool) {
 // isRenamed reports whether the chart version has a ConfigMap of another name now, which is there.
 func (p *Plan) isRenamed(f *Facts, e *Existing) bool {
 	name := f.Namer.Name(e.Chart)
-	return name != e.Name && slices.ContainsFunc(f.Existing, func(other Existing) bool { return other.Name == name && !other.Foreign })
+	return name != e.Name && slices.ContainsFunc(f.Ours(), func(other Existing) bool { return other.Name == name && !other.Foreign })
 }
 
 func (p *Plan) until(t time.Time) {

@@ -16,8 +16,9 @@ func TestDecide(t *testing.T) {
 	const (
 		nameOfOne = "helm-values-charts-web-1-0-0"
 		nameOfTwo = "helm-values-charts-web-2-0-0"
-		olderName = "helm-values-charts-web-1-0-0-0123456789abcdef"
 	)
+	_, olderName := namer.forms(one) // as beside a repository whose name is the beginning of this one's
+	_, olderNameOfTwo := namer.forms(two)
 	have := func(edit func(*Existing)) []Existing {
 		e := Existing{Name: nameOfOne, Chart: one, Digest: "sha256:1"}
 		edit(&e)
@@ -79,15 +80,25 @@ func TestDecide(t *testing.T) {
 		},
 		"one under an old name goes when the new one is there": {
 			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{
-				{Name: "helm-values-charts-web-2-0-0-old", Chart: two, Digest: "sha256:2"}, {Name: nameOfTwo, Chart: two, Digest: "sha256:2"},
+				{Name: olderNameOfTwo, Chart: two, Digest: "sha256:2"}, {Name: nameOfTwo, Chart: two, Digest: "sha256:2"},
 			}},
-			Plan{Remove: []string{"helm-values-charts-web-2-0-0-old"}},
+			Plan{Remove: []string{olderNameOfTwo}},
 		},
 		"and not before": {
-			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{{Name: "helm-values-charts-web-2-0-0-old", Chart: two, Digest: "sha256:2"}}},
+			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{{Name: olderNameOfTwo, Chart: two, Digest: "sha256:2"}}},
 			Plan{
-				Write: []Write{{nameOfTwo, Wanted{two, "sha256:2"}, false}}, Age: []string{"helm-values-charts-web-2-0-0-old"}, Next: now.Add(time.Hour),
+				Write: []Write{{nameOfTwo, Wanted{two, "sha256:2"}, false}}, Age: []string{olderNameOfTwo}, Next: now.Add(time.Hour),
 			},
+		},
+		"a copy of ours at the name that is wanted keeps it": {
+			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: have(func(e *Existing) { e.Name = nameOfTwo })},
+			Plan{Write: []Write{{nameOfTwo, Wanted{two, "sha256:2"}, false}}},
+		},
+		"and is no successor of one that is used": {
+			Facts{Used: []Chart{one}, Existing: []Existing{
+				{Name: olderName, Chart: one, Digest: "sha256:1"}, {Name: nameOfOne, Chart: two, Digest: "sha256:2"},
+			}},
+			Plan{},
 		},
 		"without ConfigMaps, all go, whatever uses them": {
 			Facts{Disabled: true, Used: []Chart{one}, Frozen: true, Existing: []Existing{
@@ -107,6 +118,44 @@ func TestDecide(t *testing.T) {
 			test.facts.Now, test.facts.Retention, test.facts.Namer = now, time.Hour, namer
 			assert.Equal(t, test.want, Decide(&test.facts))
 		})
+	}
+}
+
+func TestACopyThatSomebodyMadeOfAConfigMapIsNeverTouched(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	chart := Chart{"web", "1.0.0"}
+	namer := NewNamer("charts", nil)
+	for name, copied := range map[string]Existing{
+		"under any name":               {Name: "helm-values-anything", Chart: chart},
+		"under one that begins alike":  {Name: "helm-values-charts-web", Chart: chart},
+		"under that of a version":      {Name: "helm-values-charts-web-2-0-0", Chart: chart},
+		"under that of a chart":        {Name: "helm-values-charts-db-1-0-0", Chart: chart},
+		"under that of a repository":   {Name: "helm-values-others-web-1-0-0", Chart: chart},
+		"with something behind":        {Name: "helm-values-charts-web-1-0-0-mine", Chart: chart},
+		"with what looks like a hash":  {Name: "helm-values-charts-web-1-0-0-0123456789abcdef", Chart: chart},
+		"that says it is of no chart":  {Name: "helm-values-charts-web-1-0-0"},
+		"that says it is of a version": {Name: "helm-values-charts-1-0-0", Chart: Chart{"", "1.0.0"}},
+		"that says it is of a chart":   {Name: "helm-values-charts-web", Chart: Chart{"web", ""}},
+	} {
+		for state, facts := range map[string]Facts{
+			"while nothing is wanted": {},
+			"when its time was over":  {Existing: []Existing{{UnusedSince: now.Add(-time.Hour)}}},
+			"while its chart is used": {Used: []Chart{chart}, Existing: []Existing{{UnusedSince: now.Add(-time.Hour)}}},
+			"of a chart that is gone": {Gone: map[Chart]bool{chart: true, copied.Chart: true}},
+			"of a former owner":       {Existing: []Existing{{Foreign: true}}},
+			"while the policy is off": {Disabled: true},
+			"of one and the other":    {Disabled: true, Existing: []Existing{{Foreign: true}}},
+		} {
+			t.Run(name+" "+state, func(t *testing.T) {
+				facts.Now, facts.Retention, facts.Namer = now, time.Hour, namer
+				e := copied
+				for _, as := range facts.Existing {
+					e.UnusedSince, e.Foreign = as.UnusedSince, as.Foreign
+				}
+				facts.Existing = []Existing{e}
+				assert.Equal(t, Plan{}, Decide(&facts))
+			})
+		}
 	}
 }
 
