@@ -393,10 +393,12 @@ func TestARepositoryWhoseNameIsTheBeginningOfAnotherGetsTheNamesThatBothCouldHav
 	require.NoError(t, b.Delete(b.ctx, b.repository))
 	b.gone(b.repository)
 	require.NoError(t, b.Delete(b.ctx, b.configMap("extra-web-1-0-0"))) // as the garbage collector does
-	require.Eventually(t, func() bool {
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		object := &corev1.ConfigMap{}
-		err := b.Get(b.ctx, kube.ObjectKeyFromObject(&hashed.Items[0]), object)
-		return err != nil && kube.IgnoreNotFound(err) == nil
+		require.NoError(c, b.Get(b.ctx, kube.ObjectKey{Namespace: b.namespace, Name: "helm-values-charts-extra-web-1-0-0"}, object))
+		require.Equal(c, "of: charts-extra\n", object.Data[valuesmap.DataKey])
+		require.NoError(c, b.Get(b.ctx, kube.ObjectKeyFromObject(&hashed.Items[0]), object))
+		require.Contains(c, object.Annotations, valuesmap.UnusedAnnotation, "who uses the old name has time to notice")
 	}, patience, tick)
 }
 

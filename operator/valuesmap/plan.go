@@ -116,14 +116,16 @@ func Decide(f *Facts) Plan {
 		e := existing[name]
 		_, want := wanted[name]
 		// One that is used keeps the name that it once got, until there is one of the name that it would get now.
-		keep := want || used[name] || usedCharts[e.Chart] && !p.isRenamed(f, e)
-		p.age(f, e, keep)
+		now := existing[f.Namer.Name(e.Chart)]
+		keep := want || used[name] || usedCharts[e.Chart] && (now == nil || now.Foreign)
+		p.age(f, e, keep, f.Gone[e.Chart] && !usedCharts[e.Chart])
 	}
 	return p
 }
 
-// age decides about one that is there. keep says that it is current or used.
-func (p *Plan) age(f *Facts, e *Existing, keep bool) {
+// age decides about one that is there. keep says that it is current or used, gone that the repository no longer has what it is of and
+// nobody uses that.
+func (p *Plan) age(f *Facts, e *Existing, keep, gone bool) {
 	end := e.UnusedSince.Add(f.Retention)
 	switch {
 	case e.Foreign, f.Disabled:
@@ -131,7 +133,7 @@ func (p *Plan) age(f *Facts, e *Existing, keep bool) {
 	case keep && !e.UnusedSince.IsZero():
 		p.Revive = append(p.Revive, e.Name)
 	case keep || f.Frozen:
-	case f.Gone[e.Chart], p.isRenamed(f, e):
+	case gone:
 		p.Remove = append(p.Remove, e.Name)
 	case e.UnusedSince.IsZero():
 		p.Age = append(p.Age, e.Name)
@@ -141,12 +143,6 @@ func (p *Plan) age(f *Facts, e *Existing, keep bool) {
 	default:
 		p.until(end)
 	}
-}
-
-// isRenamed reports whether the chart version has a ConfigMap of another name now, which is there.
-func (p *Plan) isRenamed(f *Facts, e *Existing) bool {
-	name := f.Namer.Name(e.Chart)
-	return name != e.Name && slices.ContainsFunc(f.Ours(), func(other Existing) bool { return other.Name == name && !other.Foreign })
 }
 
 func (p *Plan) until(t time.Time) {

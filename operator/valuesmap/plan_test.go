@@ -64,7 +64,15 @@ func TestDecide(t *testing.T) {
 		},
 		"until there is one of the new name": {
 			Facts{Used: []Chart{one}, Existing: append(have(as), have(older)...)},
-			Plan{Remove: []string{olderName}},
+			Plan{Age: []string{olderName}, Next: now.Add(time.Hour)},
+		},
+		"also of a version that is gone": {
+			Facts{Used: []Chart{one}, Gone: map[Chart]bool{one: true}, Existing: append(have(as), have(older)...)},
+			Plan{Age: []string{olderName}, Next: now.Add(time.Hour)},
+		},
+		"which must be ours": {
+			Facts{Used: []Chart{one}, Existing: append(have(func(e *Existing) { e.Foreign = true }), have(older)...)},
+			Plan{Remove: []string{nameOfOne}},
 		},
 		"a version that is gone from the repository goes at once": {
 			Facts{Existing: have(as), Gone: map[Chart]bool{one: true}}, Plan{Remove: []string{nameOfOne}},
@@ -78,13 +86,13 @@ func TestDecide(t *testing.T) {
 		"one of a repository that is gone makes room first": {
 			Facts{Wanted: wantOne, Existing: have(func(e *Existing) { e.Foreign = true })}, Plan{Remove: []string{nameOfOne}},
 		},
-		"one under an old name goes when the new one is there": {
+		"one under an old name ages when the new one is there": {
 			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{
 				{Name: olderNameOfTwo, Chart: two, Digest: "sha256:2"}, {Name: nameOfTwo, Chart: two, Digest: "sha256:2"},
 			}},
-			Plan{Remove: []string{olderNameOfTwo}},
+			Plan{Age: []string{olderNameOfTwo}, Next: now.Add(time.Hour)},
 		},
-		"and not before": {
+		"and before": {
 			Facts{Wanted: []Wanted{{two, "sha256:2"}}, Existing: []Existing{{Name: olderNameOfTwo, Chart: two, Digest: "sha256:2"}}},
 			Plan{
 				Write: []Write{{nameOfTwo, Wanted{two, "sha256:2"}, false}}, Age: []string{olderNameOfTwo}, Next: now.Add(time.Hour),
@@ -105,6 +113,10 @@ func TestDecide(t *testing.T) {
 				{Name: nameOfOne, Chart: one, Digest: "d"}, {Name: nameOfTwo, Chart: two, Digest: "d", Foreign: true},
 			}},
 			Plan{Remove: []string{nameOfOne, nameOfTwo}},
+		},
+		"and goes after its time": {
+			Facts{Wanted: wantOne, Existing: append(have(as), have(func(e *Existing) { e.Name, e.UnusedSince = olderName, now.Add(-time.Hour) })...)},
+			Plan{Remove: []string{olderName}},
 		},
 		"the next is the first whose time is over": {
 			Facts{Existing: []Existing{
