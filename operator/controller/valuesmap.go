@@ -31,7 +31,6 @@ const (
 type valuesReconciler struct {
 	client  kube.Client // reads objects of our kinds from the cache, and writes
 	known   kube.Reader // reads metadata of ConfigMaps from the cache
-	fresh   kube.Reader // reads from the API server
 	charts  ChartCache
 	events  release.Events
 	metrics *valuesMetrics
@@ -42,6 +41,8 @@ type valuesReconciler struct {
 	users func(ctx context.Context, source client.Source, visit func(r *v1alpha1.HelmRelease, chart string)) error
 	// ownNamespaceOnly leaves out releases of other namespaces, which may not use the repository.
 	ownNamespaceOnly bool
+	// everywhere knows all HelmReleases.
+	everywhere *everyRelease
 	// partial says that the cache holds some of the HelmReleases only.
 	partial bool
 

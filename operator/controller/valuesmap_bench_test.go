@@ -140,9 +140,9 @@ func (b *valuesBench) reconciler(now func() time.Time, partial bool) *valuesReco
 	metrics, err := newValuesMetrics(prometheus.NewRegistry())
 	require.NoError(b, err)
 	return &valuesReconciler{
-		client: b.Client, known: shared.known, fresh: b.Client, charts: b.cache, events: noEvents{}, metrics: metrics, now: now,
+		client: b.Client, known: shared.known, charts: b.cache, events: noEvents{}, metrics: metrics, now: now,
 		newest:  func(client.Source) client.Revision { return client.Revision{} },
 		users:   (&watch{reader: noReleases{b.Client}}).users,
-		partial: partial, memory: map[types.NamespacedName]*valuesMemory{},
+		partial: partial, everywhere: newEveryRelease(b.Client, now), memory: map[types.NamespacedName]*valuesMemory{},
 	}
 }

@@ -3,17 +3,13 @@ package controller
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ketches/helm-operator/chartcache/client"
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
-	"github.com/ketches/helm-operator/operator/release"
 	"github.com/ketches/helm-operator/operator/valuesmap"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 )
@@ -21,9 +17,6 @@ import (
 // valuesAtOnce is how many charts of one repository are asked about, or written, at once. With two repositories at a time, it is
 // what one upstream host gets from us for this purpose.
 const valuesAtOnce = 4
-
-// releasePage is how many HelmReleases the API server sends at a time.
-const releasePage = 500
 
 // gather finds out which ConfigMaps there should be.
 func (p *valuesPass) gather(ctx context.Context, facts *valuesmap.Facts, registry bool) error {
@@ -63,50 +56,6 @@ func keepUsed(facts *valuesmap.Facts, used map[valuesmap.Chart]bool) {
 		bare := strings.TrimPrefix(c.Version, "v")
 		facts.Used = append(facts.Used, valuesmap.Chart{Name: c.Name, Version: bare}, valuesmap.Chart{Name: c.Name, Version: "v" + bare})
 	}
-}
-
-// gatherElsewhere keeps the ConfigMaps that releases use which are not in our cache. It reads all releases: that is done only
-// when something would be removed.
-func (p *valuesPass) gatherElsewhere(ctx context.Context, facts *valuesmap.Facts) error {
-	siblings := &v1alpha1.HelmRepositoryList{}
-	if err := p.client.List(ctx, siblings, kube.InNamespace(p.repository.Namespace)); err != nil {
-		return err
-	}
-	used := map[valuesmap.Chart]bool{}
-	options := &kube.ListOptions{Limit: releasePage}
-	for {
-		list := &v1alpha1.HelmReleaseList{}
-		err := p.fresh.List(ctx, list, options)
-		if apierrors.IsForbidden(err) { // then there may be some that we may not see
-			facts.Frozen = true
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("look for HelmReleases that use the repository: %w", err)
-		}
-		for i := range list.Items {
-			if chart, ok := chartFrom(&list.Items[i], p.source, siblings.Items); ok {
-				p.noteUse(used, &list.Items[i], chart)
-			}
-		}
-		if options.Continue = list.Continue; options.Continue == "" {
-			keepUsed(facts, used)
-			return nil
-		}
-	}
-}
-
-// chartFrom returns the chart that a release takes from a repository; false when it takes none. siblings are the repositories of
-// the repository's namespace.
-func chartFrom(r *v1alpha1.HelmRelease, source client.Source, siblings []v1alpha1.HelmRepository) (chart string, ok bool) {
-	if namespace, name, ok := release.RepositoryOf(r); ok {
-		return r.Spec.Chart.Name, client.Named(namespace, name) == source
-	}
-	if r.Namespace != source.Namespace || len(release.SourceFields(&r.Spec.Chart)) == 0 {
-		return "", false
-	}
-	ref, err := release.ResolveURL(&r.Spec.Chart, siblings)
-	return ref.Chart, err == nil && ref.Source == source
 }
 
 // gatherUsed wants the chart versions that releases use.

@@ -70,10 +70,11 @@ func setupValues(mgr ctrl.Manager, options *Options, events *events, reconciles 
 	}
 	log := mgr.GetLogger().WithName(valuesController)
 	reconciler := &valuesReconciler{
-		client: mgr.GetClient(), known: mgr.GetCache(), fresh: mgr.GetAPIReader(), charts: options.ChartCache,
+		client: mgr.GetClient(), known: mgr.GetCache(), charts: options.ChartCache,
 		events: events.recorder(valuesController), metrics: metrics, now: options.Now, newest: watch.revision, users: watch.users,
 		ownNamespaceOnly: options.DenyCrossNamespaceRepositories, partial: options.PartialReleases,
-		memory: map[types.NamespacedName]*valuesMemory{},
+		everywhere: newEveryRelease(mgr.GetAPIReader(), options.Now),
+		memory:     map[types.NamespacedName]*valuesMemory{},
 	}
 	uses := valuesUses{reader: mgr.GetClient(), log: log}
 	limits := controllerOptions(options, log)
