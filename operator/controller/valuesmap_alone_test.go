@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,23 +58,6 @@ func (a *aloneBench) pass() ctrl.Result {
 	require.NoError(a, err)
 	a.heard()
 	return result
-}
-
-// heard waits until the cache holds the ConfigMaps of the namespace as they are.
-func (a *aloneBench) heard() {
-	a.Helper()
-	require.EventuallyWithT(a, func(c *assert.CollectT) {
-		known, fresh := &metav1.PartialObjectMetadataList{}, &metav1.PartialObjectMetadataList{}
-		versions := [2]map[string]string{{}, {}}
-		for i, list := range []*metav1.PartialObjectMetadataList{known, fresh} {
-			list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kindConfigMap + "List"))
-			require.NoError(c, []kube.Reader{shared.known, a.bench}[i].List(a.ctx, list, kube.InNamespace(a.namespace)))
-			for j := range list.Items {
-				versions[i][list.Items[j].Name] = list.Items[j].ResourceVersion
-			}
-		}
-		require.Equal(c, versions[1], versions[0])
-	}, patience, tick)
 }
 
 // aloneClient is a client for which there is one HelmRepository, and which refuses what it is told to.

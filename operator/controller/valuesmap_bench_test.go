@@ -48,6 +48,23 @@ func (b *valuesBench) policy(policy v1alpha1.ValuesConfigMapPolicy) {
 	}, patience, tick)
 }
 
+// heard waits until the manager's cache holds the ConfigMaps of the namespace as they are.
+func (b *valuesBench) heard() {
+	b.Helper()
+	require.EventuallyWithT(b, func(c *assert.CollectT) {
+		known, fresh := &metav1.PartialObjectMetadataList{}, &metav1.PartialObjectMetadataList{}
+		versions := [2]map[string]string{{}, {}}
+		for i, list := range []*metav1.PartialObjectMetadataList{known, fresh} {
+			list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kindConfigMap + "List"))
+			require.NoError(c, []kube.Reader{shared.known, b.bench}[i].List(b.ctx, list, kube.InNamespace(b.namespace)))
+			for j := range list.Items {
+				versions[i][list.Items[j].Name] = list.Items[j].ResourceVersion
+			}
+		}
+		require.Equal(c, versions[1], versions[0])
+	}, patience, tick)
+}
+
 // publishChart publishes a chart that holds only values.yaml, and none when the values are empty.
 func (b *valuesBench) publishChart(name, version, values string) {
 	b.Helper()

@@ -135,3 +135,22 @@ func TestAConfigMapThatSomebodyElseKeepsChangingIsLeftAloneForAWhileAndNotInTheW
 		})
 	}
 }
+
+// What is marked as unused is not written, so the mark must not pass for our look at what somebody else wrote.
+func TestAnEditOfAConfigMapThatIsMarkedAsUnusedIsUndoneOnceItIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	a := prepared(t, func(*aloneBench) {})
+	uses := a.uses
+	object := a.configMap("web-1-0-0")
+	a.edit(object, func() { object.Data[valuesmap.DataKey] = "edited: true\n" })
+	a.uses = nil
+	a.pass()
+	require.True(t, isUnused(a, "web"))
+	a.pass()
+	assert.Equal(t, "edited: true\n", a.configMap("web-1-0-0").Data[valuesmap.DataKey], "what is unused is not worth a request to chartcache")
+
+	a.uses = uses
+	a.pass()
+	assert.False(t, isUnused(a, "web"))
+	assert.Equal(t, "a: 1\n", a.configMap("web-1-0-0").Data[valuesmap.DataKey])
+}

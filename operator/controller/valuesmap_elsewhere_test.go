@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	kube "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
@@ -92,4 +94,38 @@ func TestWhatCouldNotBeAskedForIsAskedForAgain(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, hidden)
 	assert.Equal(t, 2, releases.asked)
+}
+
+// With --watch-namespaces, the cache holds what is in some namespaces, and a repository may be used from others.
+func TestAnOperatorOfSomeNamespacesKeepsTheValuesThatReleasesOfOthersUse(t *testing.T) {
+	t.Parallel()
+	b, other := newValuesBench(t, v1alpha1.ValuesConfigMapOnDemand), newBench(t)
+	b.publish(b.repository, "1.0.0")
+	other.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.Chart.Repository.Namespace = b.namespace })
+	other.until("app", ready)
+	require.Eventually(t, func() bool { return len(b.values()) == 1 }, patience, tick)
+
+	limited, err := cache.New(shared.env.Config, cache.Options{
+		Scheme: b.Scheme(), DefaultNamespaces: map[string]cache.Config{b.namespace: {}},
+	})
+	require.NoError(t, err)
+	require.NoError(t, addIndexes(b.ctx, limited))
+	ended := make(chan error, 1)
+	go func() { ended <- limited.Start(b.ctx) }()
+	t.Cleanup(func() { assert.NoError(t, <-ended) }) // the context of a test ends before
+	pass := func(c require.TestingT, partial bool) (unused bool) {
+		reconciler := b.reconciler(time.Now, partial)
+		reconciler.users = (&watch{reader: limited}).users
+		_, err := reconciler.Reconcile(b.ctx, ctrl.Request{NamespacedName: keyOf(b.repository)})
+		require.NoError(c, err)
+		object := &corev1.ConfigMap{}
+		require.NoError(c, b.Get(b.ctx, kube.ObjectKey{Namespace: b.namespace, Name: "helm-values-charts-web-1-0-0"}, object))
+		_, unused = object.Annotations[valuesmap.UnusedAnnotation]
+		return unused
+	}
+	b.heard()
+	assert.False(t, pass(t, true))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		require.True(c, pass(c, false), "the cache does not hold the release")
+	}, patience, tick)
 }
