@@ -201,7 +201,7 @@ func (p *valuesPass) until(t time.Time) {
 func (p *valuesPass) retention() time.Duration {
 	retention, err := p.repository.Spec.ValuesConfigMapRetention.Or(defaultRetention, leastRetention)
 	if err != nil {
-		return defaultRetention // Ready says that it is none, and until it is mended nothing is removed
+		return defaultRetention // Ready says what is wrong with it
 	}
 	return retention
 }

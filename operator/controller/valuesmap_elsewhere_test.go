@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -36,7 +37,10 @@ func (r *countedReleases) List(_ context.Context, list kube.ObjectList, options 
 	if r.err != nil || page >= len(r.items) {
 		return r.err
 	}
-	answer := list.(*v1alpha1.HelmReleaseList)
+	answer, ok := list.(*v1alpha1.HelmReleaseList)
+	if !ok {
+		return errors.New("only HelmReleases are asked for")
+	}
 	if answer.Items = r.items[page : page+1]; page+1 < len(r.items) {
 		answer.Continue = strconv.Itoa(page + 1)
 	}
