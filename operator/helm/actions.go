@@ -191,6 +191,7 @@ func (c *Client) Uninstall(ctx context.Context, o UninstallOptions) (bool, error
 		return false, nil
 	}
 
+	op.isRetry(history)
 	if err := op.deleteOutlived(history); err != nil {
 		return true, op.error(err, 0)
 	}
@@ -219,6 +220,7 @@ func (op *operation) checkName(replace bool) error {
 	if err != nil {
 		return newError(StageStorage, err, "%s", op.mask.text(describe(err)))
 	}
+	op.isRetry(history)
 	if len(history) == 0 {
 		return nil
 	}
@@ -246,6 +248,7 @@ func (op *operation) history() ([]Revision, error) {
 	if last := history[0]; last.Status.Pending() {
 		return nil, newError(StageValidate, ErrPending, "revision %d of the release is %s", last.Revision, last.Status)
 	}
+	op.isRetry(history)
 	return history, nil
 }
 

@@ -91,7 +91,14 @@ func (k *kubeClient) Create(resources kube.ResourceList) (*kube.Result, error) {
 	if err := k.op.refused(); err != nil {
 		return &kube.Result{}, err
 	}
+	hook := hookName(resources)
+	if hook != "" {
+		k.op.sign(resources)
+	}
 	result, err := k.inner.Create(resources)
+	if apierrors.IsAlreadyExists(err) && hook != "" && k.op.retries {
+		result, err = k.replaceLeft(resources, err)
+	}
 	if err == nil {
 		return result, nil
 	}
@@ -99,7 +106,7 @@ func (k *kubeClient) Create(resources kube.ResourceList) (*kube.Result, error) {
 	if apierrors.IsAlreadyExists(err) && onlyKinds(resources, "CustomResourceDefinition", "Namespace") {
 		return &kube.Result{}, err
 	}
-	if hook := hookName(resources); hook != "" {
+	if hook != "" {
 		return &kube.Result{}, k.op.failed(StageHooks, fmt.Errorf("create hook %s: %w", hook, err))
 	}
 	return &kube.Result{}, k.op.failed(StageApply, fmt.Errorf("create objects: %w", err))

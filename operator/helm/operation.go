@@ -45,6 +45,8 @@ type operation struct {
 	unknown error
 	// strict refuses objects with unknown fields.
 	strict bool
+	// retries says that earlier operations may have left hooks; see isRetry.
+	retries bool
 	// ctx ends waits only.
 	ctx      context.Context
 	log      logr.Logger

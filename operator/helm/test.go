@@ -29,6 +29,7 @@ func (c *Client) Test(ctx context.Context, o TestOptions) (Release, error) {
 		return toRelease(rls, op.records.labels(rls), op.records.version(rls)), nil
 	}
 
+	op.retries = true // whether they ran before, the record does not say
 	test := action.NewReleaseTesting(op.config)
 	test.Namespace = o.Namespace
 	test.Timeout = timeoutOr(o.Timeout)

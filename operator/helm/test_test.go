@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -74,6 +75,23 @@ func TestTheTestsOfAChartRun(t *testing.T) {
 
 	_, err = f.helm.Test(t.Context(), TestOptions{Target: f.target("web", "t4"), Timeout: time.Minute})
 	require.ErrorIs(t, err, ErrNotDeployed)
+}
+
+func TestATestThatIsDeletedBeforeItEndedHasFailed(t *testing.T) {
+	f := newFixture(t)
+	f.install("web", "1", testedChart(t), nil)
+	var vanishing sync.WaitGroup
+	vanishing.Go(func() {
+		f.onPod(t.Context(), "one", func(ctx context.Context, pod *corev1.Pod) error {
+			return f.kube.CoreV1().Pods(f.namespace).Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
+		})
+	})
+	rel, err := f.helm.Test(t.Context(), TestOptions{Target: f.target("web", "t1"), Timeout: time.Minute, Include: []string{"one"}, MarkFailed: true})
+	vanishing.Wait()
+	failure := wantError(t, err)
+	assert.Equal(t, StageTest, failure.Stage)
+	assert.Equal(t, "hook Pod one: pod one failed: it could not be run to its end, because it was deleted before", failure.Message)
+	assert.Equal(t, StatusFailed, rel.Status)
 }
 
 func TestAChartWithoutTestsPassesThem(t *testing.T) {
