@@ -42,6 +42,8 @@ var (
 	ErrNameInUse = errors.New("the release name is in use")
 	// ErrNamespaceNotFound says that the namespace of the release does not exist.
 	ErrNamespaceNotFound = errors.New("the namespace of the release does not exist")
+	// ErrOvertaken says that somebody else wrote the revision first that an action was to make. Nothing was done.
+	ErrOvertaken = errors.New("another operation wrote this revision of the release first")
 	// ErrConflict says that somebody else wrote the record meanwhile.
 	ErrConflict = errors.New("the release record was written by somebody else meanwhile")
 	// ErrRecordTooLarge says that the release does not fit into a Secret.

@@ -232,7 +232,9 @@ func (r *records) Create(key string, rls *rspb.Release) error {
 	made, err := r.op.client.kube.CoreV1().Secrets(secret.Namespace).Create(ctx, secret, metav1.CreateOptions{})
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return r.failed(fmt.Errorf("write revision %d: %w: %w", rls.Version, ErrConflict, driver.ErrReleaseExists))
+		if made, err = r.taken(key, rls); err != nil {
+			return r.failed(err)
+		}
 	case apierrors.IsNotFound(err):
 		// The only thing that a new Secret can miss is its namespace.
 		return r.failed(fmt.Errorf("%w: %s", ErrNamespaceNotFound, secret.Namespace))
@@ -242,6 +244,38 @@ func (r *records) Create(key string, rls *rspb.Release) error {
 	r.remember(key, made.ObjectMeta)
 	r.op.persisted(r.safe(rls, true), made.ResourceVersion, true)
 	return nil
+}
+
+// taken returns the record that is where a new one was to be made, if this operation made it: the answer to the request may have been
+// lost, and the request repeated. Otherwise it says whose it is.
+func (r *records) taken(key string, rls *rspb.Release) (*corev1.Secret, error) {
+	ctx, cancel := context.WithTimeout(detached(r.op.ctx), requestTimeout)
+	defer cancel()
+	found, err := r.op.client.kube.CoreV1().Secrets(r.op.target.Namespace).Get(ctx, key, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("write revision %d: it exists, and cannot be read: %w", rls.Version, err)
+	}
+	revision, isRecord := revisionOf(found)
+	switch {
+	case err == nil && isRecord && r.op.made(found.Labels):
+		return found, nil
+	case err == nil && (!isRecord || revision.Revision != rls.Version || found.Labels[labelName] != rls.Name):
+		// Nobody sees such a record, so whoever looked again would try again, for ever.
+		return nil, fmt.Errorf("write revision %d: Secret %s exists, and its labels are not those of a record of the release; delete it",
+			rls.Version, key)
+	default:
+		return nil, fmt.Errorf("write revision %d: %w: %w", rls.Version, ErrOvertaken, driver.ErrReleaseExists)
+	}
+}
+
+// made reports whether a record has the labels that this operation writes.
+func (op *operation) made(labels map[string]string) bool {
+	for name, value := range op.target.Labels {
+		if labels[name] != value {
+			return false
+		}
+	}
+	return len(op.target.Labels) > 0
 }
 
 // Update writes a record that this operation has read or created.
