@@ -137,6 +137,7 @@ func holes() map[string]answer {
 			helm + "TestObjectsAreWrittenAsAServiceAccount", helm + "TestAServiceAccountThatLacksARightNamesIt",
 			helm + "TestLookupActsAsTheServiceAccount", e2e + "TestAnAccountThatLacksOneRightIsToldWhichAndMendedByGrantingIt",
 			helm + "TestWithoutTheRoleForChartsAReleaseHasTheRightsOfItsAccountOnly",
+			"operator/controller: TestThePolicyOfThePageRefusesReleasesWithoutAnAccount",
 		}, never: "by default, charts may still hold anything, and so may those who write HelmReleases: an administrator who wants less takes " +
 			"the role for charts away and has HelmReleases name accounts, as docs/identities.md says"},
 		"B2": {was: "any Secret of the cluster is sent to any host", tests: []string{
