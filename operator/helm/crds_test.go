@@ -127,3 +127,21 @@ func parsed(t *testing.T, text string) *unstructured.Unstructured {
 	require.NoError(t, yaml.Unmarshal([]byte(text), &object))
 	return &unstructured.Unstructured{Object: object}
 }
+
+// Charts of definitions keep them among their templates, and those that use them look at .Capabilities: what is left out then is never
+// made later.
+func TestWhatAChartDefinesInItsTemplatesIsKnownToTheNextOne(t *testing.T) {
+	f := newFixture(t)
+	group := f.namespace + ".example.com"
+	f.install("first", "1", simpleChart(t, "1.0.0"), nil) // what the cluster can do is known now
+	f.install("definitions", "2", tarball(t, "definitions", "1.0.0", chartFiles{"templates/widgets.yaml": definition(group, "first")}), nil)
+	f.eventually("the kind is served", func(context.Context) bool {
+		_, err := f.kube.Discovery().ServerResourcesForGroupVersion(group + "/v1")
+		return err == nil
+	})
+	chart := tarball(t, "user", "1.0.0", chartFiles{
+		"templates/config.yaml": "{{ if .Capabilities.APIVersions.Has \"" + group + "/v1/Widget\" }}\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: found}\ndata: {text: \"yes\"}\n{{ end }}\n",
+	})
+	f.install("user", "3", chart, nil)
+	assert.Equal(t, "yes", f.data("found")["text"])
+}

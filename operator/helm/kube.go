@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/cli-runtime/pkg/resource"
 
@@ -78,12 +79,18 @@ func isNoMatch(err error) bool {
 // learnObjects notes that manifests could be read, their names, which may be shown, and their secrets, which may not.
 func (op *operation) learnObjects(infos kube.ResourceList, validate bool) {
 	op.mu.Lock()
+	defer op.mu.Unlock()
 	op.built = op.built || validate
-	op.mu.Unlock()
 	for _, info := range infos {
+		op.defines = op.defines || definesKinds(info.Mapping.GroupVersionKind)
 		op.mask.allow(info.Name)
 		op.mask.learnSecret(info.Object)
 	}
+}
+
+// definesKinds reports whether objects of a kind change which kinds there are.
+func definesKinds(kind schema.GroupVersionKind) bool {
+	return kind.Kind == kindCRD || kind.Group == "apiregistration.k8s.io"
 }
 
 // Create creates objects.

@@ -69,6 +69,8 @@ type operation struct {
 	// errors to text on the way.
 	cause error
 	stage Stage
+	// defines is set when there are definitions of kinds among the objects.
+	defines bool
 	// built is set when the manifests of the new revision could be read.
 	built bool
 	// revision is the one that this operation created, 0 when none; last is its newest state that storage holds.
@@ -237,8 +239,11 @@ func (op *operation) begun() error {
 // after a failure, and objects that a failed operation created, when cleanup asks for that.
 func (op *operation) finish(actionErr error, cleanup bool) (Release, error) {
 	op.mu.Lock()
-	interrupted := op.interrupted
+	interrupted, defines := op.interrupted, op.defines
 	op.mu.Unlock()
+	if defines { // the next chart may ask for them
+		op.client.caps.forget()
+	}
 	if interrupted {
 		return op.result(), op.error(actionErr, 0)
 	}
