@@ -230,14 +230,7 @@ func TestCredentialsInFilesAreReadBelowTheAllowedFolderOnly(t *testing.T) {
 	repository := s.repositoryUntil("inside", metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
 	assert.Contains(t, meta.FindStatusCondition(repository.Status.Conditions, v1alpha1.ConditionReady).Message, "--allowed-file-dir")
 
-	chartcache, err := suite.Chartcache("chartcache-files", t.TempDir(),
-		"--kubeconfig", suite.Info.Accounts["chartcache"], "--allowed-file-dir", h.dir)
-	require.NoError(t, err)
-	require.NoError(t, chartcache.Start(t.Context()))
-	t.Cleanup(func() { assert.NoError(t, chartcache.Kill()) })
-	api, err := client.New(client.Config{Target: chartcache.GRPC})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, api.Close()) })
+	api := clientOf(t, startChartcache(t, "chartcache-files", "--kubeconfig", suite.Info.Accounts["chartcache"], "--allowed-file-dir", h.dir))
 	synced, err := api.Sync(t.Context(), client.Named(s.namespace, "inside"))
 	require.NoError(t, err)
 	assert.EqualValues(t, 1, synced.Repository.ChartCount)

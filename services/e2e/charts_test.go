@@ -133,7 +133,7 @@ func TestAReleaseThatDoesNotFitIntoItsRecordIsRefusedBeforeAnythingIsApplied(t *
 	t.Parallel()
 	s := newStory(t)
 	group := s.namespace + ".example.com"
-	large := webChart("2.0.0").with("files/large.txt", largeFile()).with("crds/widgets.yaml", widgets(group, "large"))
+	large := webChart("2.0.0").with("files/large.txt", largeFile()).with("crds/widgets.yaml", definition(group, "Widget", "large"))
 	s.repository("charts", newChartRepository(t, webChart("1.0.0"), large).URL)
 	target := s.namespace + "-target"
 	const told = "the release record is too large: chart, values and manifests take "

@@ -17,6 +17,7 @@ import (
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
 
+	"github.com/ketches/helm-operator/chartcache/client"
 	chartcachev1 "github.com/ketches/helm-operator/proto/chartcache/v1"
 	"github.com/ketches/helm-operator/services/internal/localstack"
 )
@@ -27,6 +28,25 @@ func dial(t *testing.T, address string) *grpc.ClientConn {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, connection.Close()) })
 	return connection
+}
+
+// startChartcache starts a chartcache of the test's own, with flags.
+func startChartcache(t *testing.T, name string, flags ...string) *localstack.Service {
+	t.Helper()
+	chartcache, err := suite.Chartcache(name, t.TempDir(), flags...)
+	require.NoError(t, err)
+	require.NoError(t, chartcache.Start(t.Context()))
+	t.Cleanup(func() { assert.NoError(t, chartcache.Kill()) })
+	return chartcache
+}
+
+// clientOf returns a client of a chartcache.
+func clientOf(t *testing.T, chartcache *localstack.Service) *client.Client {
+	t.Helper()
+	api, err := client.New(client.Config{Target: chartcache.GRPC})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, api.Close()) })
+	return api
 }
 
 func TestTheContractAnswersByReflectionAndHealth(t *testing.T) {
@@ -59,10 +79,7 @@ func TestChartcacheServesARepositoriesFileWithoutKubernetes(t *testing.T) {
 	repo := newChartRepository(t, web, webChart("1.1.0"))
 	file := filepath.Join(t.TempDir(), "repositories.yaml")
 	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "apiVersion: \"\"\nrepositories:\n- name: shop\n  url: %s\n", repo.URL), 0o600))
-	chartcache, err := suite.Chartcache("chartcache-file", t.TempDir(), "--repositories", file)
-	require.NoError(t, err)
-	require.NoError(t, chartcache.Start(t.Context()))
-	t.Cleanup(func() { assert.NoError(t, chartcache.Kill()) })
+	chartcache := startChartcache(t, "chartcache-file", "--repositories", file)
 	api := chartcachev1.NewChartCacheServiceClient(dial(t, chartcache.GRPC))
 	shop := &chartcachev1.RepositoryRef{Namespace: "default", Name: "shop"}
 

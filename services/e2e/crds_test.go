@@ -9,16 +9,17 @@ import (
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
 )
 
-// widgets is a definition of a kind Widget in a group, with a description that tells which one it is.
-func widgets(group, description string) string {
+// definition is that of a kind in a group, whose objects may hold anything, with a description that tells which one it is.
+func definition(group, kind, description string) string {
+	singular := strings.ToLower(kind)
 	return `apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
-  name: widgets.` + group + `
+  name: ` + singular + `s.` + group + `
 spec:
   group: ` + group + `
   scope: Namespaced
-  names: {kind: Widget, plural: widgets, singular: widget}
+  names: {kind: ` + kind + `, plural: ` + singular + `s, singular: ` + singular + `}
   versions:
     - name: v1
       served: true
@@ -33,7 +34,7 @@ func TestDefinitionsOfAChartAreCreatedAndReplacedByPolicy(t *testing.T) {
 	group := s.namespace + ".example.com"
 	t.Cleanup(func() { kubectl(t, "delete", "crd", "widgets."+group, "--ignore-not-found") })
 	version := func(number, description string) chart {
-		return webChart(number).with("crds/widgets.yaml", widgets(group, description))
+		return webChart(number).with("crds/widgets.yaml", definition(group, "Widget", description))
 	}
 	withObject := func(c chart) chart {
 		return c.with("templates/widget.yaml", "apiVersion: "+group+"/v1\nkind: Widget\nmetadata: {name: {{ .Release.Name }}}\n")

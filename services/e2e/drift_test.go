@@ -75,12 +75,7 @@ func TestWhatIsDeletedOrEditedByHandIsReportedAndThenCorrected(t *testing.T) {
 	s.autoscale("app", 3)
 	s.patch(&corev1.Service{ObjectMeta: names}, `{"metadata":{"labels":{"team":"a"}},"spec":{"ports":[{"port":80,"targetPort":8080}]}}`)
 	s.look("app", "nothing")
-	s.until("app", func(r *v1alpha1.HelmRelease) error {
-		if r.Status.HandledReconcile != "nothing" {
-			return fmt.Errorf("the request was not handled")
-		}
-		return drifted(metav1.ConditionFalse, v1alpha1.ReasonNoDrift)(r)
-	})
+	s.until("app", handled("nothing", drifted(metav1.ConditionFalse, v1alpha1.ReasonNoDrift)))
 	require.NoError(t, s.Delete(s.ctx, &corev1.ConfigMap{ObjectMeta: names}))
 	s.patch(web, `{"spec":{"template":{"spec":{"containers":[{"name":"web","image":"example.invalid/other:1"}]}}}}`)
 	s.look("app", "something")

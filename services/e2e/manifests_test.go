@@ -225,27 +225,13 @@ func checkProduction(p *publicHosts, deployment *appsv1.Deployment) {
 	}, patience, 50*time.Millisecond)
 }
 
-// monitorDefinition is as much of Prometheus Operator as its objects need.
-const monitorDefinition = `apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: servicemonitors.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  scope: Namespaced
-  names: {kind: ServiceMonitor, plural: servicemonitors, singular: servicemonitor}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`
-
 // scrapesBoth wants the ServiceMonitor to select the Services of both processes, and its port to be one of theirs.
 func (p *publicHosts) scrapesBoth(t *testing.T) {
-	definition := filepath.Join(t.TempDir(), "definition.yaml")
-	require.NoError(t, os.WriteFile(definition, []byte(monitorDefinition), 0o600))
-	kubectl(t, "apply", "--filename", definition)
-	t.Cleanup(func() { kubectl(t, "delete", "--filename", definition) })
+	file := filepath.Join(t.TempDir(), "definition.yaml") // as much of Prometheus Operator as its objects need
+	text := definition("monitoring.coreos.com", "ServiceMonitor", "stands in")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	kubectl(t, "apply", "--filename", file)
+	t.Cleanup(func() { kubectl(t, "delete", "--filename", file) })
 	kubectl(t, "wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "--timeout=60s")
 	p = p.apply(t, "11-servicemonitor")
 

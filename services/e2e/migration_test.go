@@ -100,13 +100,8 @@ func TestAFleetOfTheOriginalIsTakenOverAsItIs(t *testing.T) {
 
 	// Another look upgrades nothing either, and who leaves takes along what the original deployed.
 	for _, one := range fleet {
-		kubectl(t, "annotate", "helmrelease", one.name, "--namespace", s.namespace, v1alpha1.ReconcileAnnotation+"=again")
-		s.until(one.name, func(r *v1alpha1.HelmRelease) error {
-			if r.Status.HandledReconcile != "again" {
-				return fmt.Errorf("the request was not handled")
-			}
-			return ready(r)
-		})
+		s.look(one.name, "again")
+		s.until(one.name, handled("again", ready))
 	}
 	assert.Equal(t, before, s.versionsOfAll(s.namespace, target))
 	s.leaves("by-url", target, "elsewhere")

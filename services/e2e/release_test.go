@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -9,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/ketches/helm-operator/operator/api/v1alpha1"
 )
@@ -87,12 +85,7 @@ func TestChangedValuesUpgradeAndUnchangedOnesDoNot(t *testing.T) {
 	s.edit("app", func(r *v1alpha1.HelmRelease) {
 		r.Spec.Values = v1alpha1.ValuesFromString("message: changed # with a comment\n")
 	})
-	s.until("app", func(r *v1alpha1.HelmRelease) error {
-		if r.Status.HelmRelease.Revision != 2 {
-			return fmt.Errorf("revision is %d, want 2", r.Status.HelmRelease.Revision)
-		}
-		return ready(r)
-	})
+	s.until("app", atRevision(2))
 	assert.Equal(t, "changed", s.message("app"))
 
 	s.edit("app", func(r *v1alpha1.HelmRelease) {
@@ -177,9 +170,7 @@ func TestDeletingAReleaseRemovesItsObjects(t *testing.T) {
 
 	s.gone(release)
 	s.gone(deployment)
-	secrets := &corev1.SecretList{}
-	require.NoError(t, s.List(s.ctx, secrets, client.InNamespace(s.namespace), client.MatchingLabels{"owner": "helm"}))
-	assert.Empty(t, secrets.Items, "release records are left")
+	assert.NoError(t, s.noRecords())
 }
 
 func TestHooksAndCRDsOfAChartWork(t *testing.T) {
@@ -196,20 +187,7 @@ spec:
     spec:
       restartPolicy: Never
       containers: [{name: hook, image: "example.invalid/hook:1"}]
-`).with("crds/widgets.yaml", `apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: widgets.`+group+`
-spec:
-  group: `+group+`
-  scope: Namespaced
-  names: {kind: Widget, plural: widgets, singular: widget}
-  versions:
-    - name: v1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-`).with("templates/widget.yaml", `apiVersion: `+group+`/v1
+`).with("crds/widgets.yaml", definition(group, "Widget", "of a chart with hooks")).with("templates/widget.yaml", `apiVersion: `+group+`/v1
 kind: Widget
 metadata:
   name: {{ .Release.Name }}

@@ -62,6 +62,6 @@ spec:
 
 // widgetsChart brings a definition and an object of its kind.
 func widgetsChart() chart {
-	return sampleChart("widgets", "1.0.0").with("crds/widgets.yaml", widgets("samples.example.com", "sample")).
+	return sampleChart("widgets", "1.0.0").with("crds/widgets.yaml", definition("samples.example.com", "Widget", "sample")).
 		with("templates/widget.yaml", "apiVersion: samples.example.com/v1\nkind: Widget\nmetadata: {name: one}\n")
 }

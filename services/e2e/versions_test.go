@@ -61,9 +61,7 @@ func TestEveryFormOfAVersionMeansWhatItMeansToHelm(t *testing.T) {
 	for _, name := range []string{"http", "oci"} {
 		s.repositoryUntil(name, metav1.ConditionTrue, "")
 	}
-	api, err := client.New(client.Config{Target: suite.chartcache.GRPC})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, api.Close()) })
+	api := clientOf(t, suite.chartcache)
 	ours := func(repository string, w wish) string {
 		resolved, err := api.Resolve(t.Context(), client.ChartRequest{
 			Source: client.Named(s.namespace, repository), Chart: w.chart, Version: w.version,
