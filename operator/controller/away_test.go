@@ -105,3 +105,19 @@ func TestATriggerKeepsWhatCameBeforeTheStart(t *testing.T) {
 	early.enqueue(key)
 	assert.Equal(t, 1, queue.Len(), "equal requests are one")
 }
+
+func TestTheWatchRemembersWhenItHeardOfARepository(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	w := &watch{now: func() time.Time { now = now.Add(time.Second); return now }}
+	charts, others := client.Named("shop", "charts"), client.Named("shop", "others")
+	assert.Zero(t, w.newsOf(charts))
+	w.setUp()
+	assert.Equal(t, now, w.newsOf(charts), "any may have news when chartcache comes back")
+	up := now
+	w.noteNews(charts)
+	assert.Equal(t, now, w.newsOf(charts))
+	assert.Equal(t, up, w.newsOf(others))
+	w.forget(charts)
+	assert.Equal(t, up, w.newsOf(charts), "nothing is kept of what is gone")
+}

@@ -86,6 +86,14 @@ func (c *fakeCache) change(source client.Source, change func(*client.Repository)
 	c.unlockAndTell(&client.Changed{Repository: repository.state})
 }
 
+// mend gives the newest version of a chart another tarball, as a mended upstream does, and tells the watch that something is new.
+func (c *fakeCache) mend(source client.Source, chart string, tarball []byte) {
+	c.mu.Lock()
+	repository := c.repositories[source]
+	repository.versions[chart][0].tarball = tarball
+	c.unlockAndTell(&client.Changed{Repository: repository.state})
+}
+
 // fails makes the last sync of a repository one that failed.
 func (c *fakeCache) fails(source client.Source, generation int64, reason client.Reason, message string) {
 	c.change(source, func(state *client.Repository) {

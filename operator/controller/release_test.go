@@ -2,9 +2,11 @@ package controller
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
@@ -250,6 +252,26 @@ func TestARepositoryThatRecoversWakesItsReleases(t *testing.T) {
 	b.publish(repository, "1.0.0")
 
 	b.until("app", ready)
+}
+
+// What can be resolved and not be downloaded waits for its back-off, unless something is told of its repository.
+func TestARepositoryThatIsMendedWakesWhatCouldNotBeDownloaded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	repository := b.repository("charts")
+	source, mended := client.Named(b.namespace, "charts"), webChart(t, "1.0.0")
+	b.cache.publish(source, repository.Generation, client.ChartVersion{
+		Chart: "web", Version: "1.0.0", Digest: fmt.Sprintf("sha256:%x", sha256.Sum256(mended)),
+	}, []byte("no chart"))
+	b.release("app")
+	release := b.until("app", notReady(v1alpha1.ReasonSyncFailed))
+	assert.Zero(t, release.Status.FailureCount, "nothing was tried")
+
+	b.cache.mend(source, "web", mended)
+
+	release = b.until("app", atRevision(1))
+	require.NotEmpty(t, release.Status.Failures)
+	assert.Less(t, release.Status.HelmRelease.LastDeployed.Sub(release.Status.Failures[0].Time.Time), 30*time.Second, "not after the back-off")
 }
 
 func TestAnotherHelmReleaseCannotTakeARelease(t *testing.T) {

@@ -160,7 +160,7 @@ func setupReleases(mgr ctrl.Manager, options *Options, events *events, reconcile
 	engine, err := release.New(release.Config{
 		Helm: options.Helm, Charts: options.ChartCache, Runner: runner, Metrics: metrics,
 		Objects: objects{client: mgr.GetClient(), fresh: mgr.GetAPIReader()}, Events: events.recorder(releaseController),
-		MinRevision: watch.revision, NewestRecord: records{cache: mgr.GetCache(), log: log}.newest, DenyCrossNamespace: options.DenyCrossNamespaceRepositories,
+		MinRevision: watch.revision, ChartNews: watch.newsOf, NewestRecord: records{cache: mgr.GetCache(), log: log}.newest, DenyCrossNamespace: options.DenyCrossNamespaceRepositories,
 		Now: options.Now, NewOperationID: options.NewOperationID,
 	})
 	if err != nil {

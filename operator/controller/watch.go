@@ -32,7 +32,9 @@ type watch struct {
 
 	mu        sync.Mutex // guards all below
 	revisions map[client.Source]client.Revision
-	down      time.Time // since when chartcache cannot be reached; zero when it can
+	news      map[client.Source]time.Time // when something was told of a repository
+	up        time.Time                   // since when chartcache can be reached; zero when it never could
+	down      time.Time                   // since when chartcache cannot be reached; zero when it can
 }
 
 // Start watches until ctx ends.
@@ -52,6 +54,7 @@ func (w *watch) handle(ctx context.Context, event client.Event) error {
 	switch e := event.(type) {
 	case *client.Changed:
 		w.saw(e.Repository.Source, e.Repository.Revision)
+		w.noteNews(e.Repository.Source)
 		w.wakeRepository(e.Repository.Source)
 		return w.wakeUsers(ctx, e.Repository.Source, func(chart string) bool {
 			return e.AllCharts || slices.Contains(e.Charts, chart)
@@ -62,7 +65,7 @@ func (w *watch) handle(ctx context.Context, event client.Event) error {
 		return w.wakeUsers(ctx, e.Source, func(string) bool { return true }, false)
 	case *client.Up:
 		w.log.Info("Chartcache is reachable")
-		w.setDown(time.Time{})
+		w.setUp()
 		if err := w.wakeRepositories(ctx, w.repositories, w.values); err != nil {
 			return err
 		}
@@ -95,6 +98,32 @@ func (w *watch) setDown(since time.Time) {
 	w.down = since
 }
 
+func (w *watch) setUp() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.down, w.up = time.Time{}, w.now()
+}
+
+// noteNews remembers that something was told of a repository. It has to be known before the releases that use it look.
+func (w *watch) noteNews(source client.Source) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.news == nil {
+		w.news = map[client.Source]time.Time{}
+	}
+	w.news[source] = w.now()
+}
+
+// newsOf returns when something was told of a repository last, or chartcache came back; zero when neither was.
+func (w *watch) newsOf(source client.Source) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if news := w.news[source]; news.After(w.up) {
+		return news
+	}
+	return w.up
+}
+
 // saw remembers a revision unless it is older than what is known: instances of chartcache differ for moments.
 func (w *watch) saw(source client.Source, revision client.Revision) {
 	w.mu.Lock()
@@ -108,6 +137,7 @@ func (w *watch) forget(source client.Source) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.revisions, source)
+	delete(w.news, source)
 }
 
 func (w *watch) wakeRepository(source client.Source) {

@@ -57,7 +57,7 @@ func TestNewsOfAChartReachFirstWhatMayBeUpgraded(t *testing.T) {
 		Build()
 	queue := priorityqueue.New[ctrl.Request]("releases")
 	defer queue.ShutDown()
-	w := &watch{reader: reader, log: logr.Discard(), repositories: &trigger{}, releases: &trigger{}, values: &trigger{}, revisions: map[client.Source]client.Revision{}}
+	w := &watch{reader: reader, log: logr.Discard(), now: time.Now, repositories: &trigger{}, releases: &trigger{}, values: &trigger{}, revisions: map[client.Source]client.Revision{}}
 	require.NoError(t, w.releases.Start(t.Context(), queue))
 	for _, name := range []string{"a-pinned", "b-blocked", "c-follows"} { // as after a reconcile: looked at again in an hour
 		again := ctrl.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: name}}

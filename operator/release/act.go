@@ -253,7 +253,7 @@ func (p *pass) announce(f *Facts, d Decision) v1alpha1.ReleaseOperation {
 	status.Operation = &operation
 	p.observed()
 	var because *Problem
-	if f.LastFailure != nil && f.Failures > 0 && (f.failedSame() || d.Action == Uninstall) {
+	if f.LastFailure != nil && (f.Failures > 0 && (f.failedSame() || d.Action == Uninstall) || f.unfetched()) {
 		because = &Problem{Reason: f.LastFailure.Reason, Message: f.LastFailure.Message}
 	}
 	p.progressing(startedReason(operation.Type), operation.Message, because)

@@ -270,6 +270,9 @@ func mustRollBack(f *Facts) (Decision, bool) {
 // rollBackBlindly rolls back although it is not known what should be deployed, because spec, values or chart are wrong now: what
 // failed was what should be deployed before, and stays broken until they are mended.
 func rollBackBlindly(f *Facts) (Decision, bool) {
+	if f.AccountProblem != nil { // nothing is done as an account that is not there
+		return Decision{}, false
+	}
 	if f.Problem == nil && f.ChartProblem == nil || f.Desired != "" || f.FailedDigest == "" || f.Elsewhere != nil ||
 		!f.Rollback || !f.Newest.is(statusFailed) || f.Newest.Owner != Ours || f.RollbackTo == 0 {
 		return Decision{}, false
@@ -344,7 +347,10 @@ func failedBefore(f *Facts) (Decision, bool) {
 		}
 		return Decision{Action: Uninstall, Because: "install.remediation is Uninstall, and the first install failed"}, true
 	}
-	if f.failedSame() {
+	switch {
+	case f.unfetched():
+		return deploy(f, Upgrade, "its chart could not be downloaded before"), true
+	case f.failedSame():
 		return deploy(f, Upgrade, fmt.Sprintf("try %d after a failure", f.Failures+1)), true
 	}
 	return Decision{}, false
@@ -352,6 +358,9 @@ func failedBefore(f *Facts) (Decision, bool) {
 
 // wait returns the decision to wait, or to give up, when what should be done is what failed before.
 func wait(f *Facts) (Decision, bool) {
+	if f.unfetched() {
+		return waitForChart(f)
+	}
 	if !f.failedSame() || f.Failures == 0 {
 		return Decision{}, false
 	}
@@ -373,6 +382,24 @@ func wait(f *Facts) (Decision, bool) {
 		return Decision{Action: BackOff, Because: "it failed a short time ago", Problem: problem, Until: until}, true
 	}
 	return Decision{}, false
+}
+
+// newsPause is the shortest time between two downloads of a chart, however often chartcache has news of its repository.
+const newsPause = 5 * time.Second
+
+// waitForChart waits before a chart that could not be downloaded is asked for again. News of its repository since then end the wait:
+// it may have been mended. That is not counted as a try.
+func waitForChart(f *Facts) (Decision, bool) {
+	until := f.tryAfter(f.FetchFailures)
+	if f.ChartNews.After(f.Last.StartedAt.Time) && until.After(f.LastFailure.Time.Add(newsPause)) {
+		until = f.LastFailure.Time.Add(newsPause)
+	}
+	if !f.Now.Before(until) {
+		return Decision{}, false
+	}
+	problem := failureProblem(f, v1alpha1.ReasonUpgradeFailed)
+	problem.Message += "; next try at " + clock(until)
+	return Decision{Action: BackOff, Because: "the chart could not be downloaded a short time ago", Problem: problem, Until: until}, true
 }
 
 // deploy starts an operation that needs the chart, or says why the chart cannot be had.

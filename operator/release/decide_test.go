@@ -59,6 +59,8 @@ func failedInstall(f *Facts) {
 
 func renamed(f *Facts) { f.Elsewhere, f.OnChange = &elsewhereTest, v1alpha1.OnChangeReinstall }
 
+func dependent(f *Facts) { f.DependencyProblem = cacheAway }
+
 func reinstall(f *Facts) { f.Reinstall = true }
 
 func rollback(to int) func(*Facts) {
@@ -133,6 +135,14 @@ func TestDecide(t *testing.T) {
 			facts:  deployed(failedUpgrade(2*time.Minute), rollback(3), func(f *Facts) { f.KnownFailed, f.Desired, f.ChartProblem = false, "", chartGone }),
 			action: Block, reason: v1alpha1.ReasonChartNotFound,
 		},
+
+		// dependsOn
+		"an install waits for other releases":       {facts: deployed(absentRelease, dependent), action: Block, reason: v1alpha1.ReasonDependencyNotReady},
+		"an upgrade waits for other releases":       {facts: deployed(dependent, func(f *Facts) { f.Desired = "B" }), action: Block, reason: v1alpha1.ReasonDependencyNotReady},
+		"a retry waits for other releases":          {facts: deployed(failedUpgrade(time.Hour), dependent), action: Block, reason: v1alpha1.ReasonDependencyNotReady},
+		"a rollback does not wait for others":       {facts: deployed(failedUpgrade(0), rollback(3), dependent), action: Rollback},
+		"what is deployed does not wait for others": {facts: deployed(dependent), action: Stay},
+		"tests do not wait for other releases":      {facts: deployed(dependent, func(f *Facts) { f.Tests = true }), action: Test},
 
 		// release.onChange
 		"a renamed release is uninstalled where its successor may be": {facts: deployed(renamed, func(f *Facts) { f.Newest = nil }), action: Uninstall},
@@ -293,6 +303,11 @@ func TestDecide(t *testing.T) {
 				assert.True(t, d.Problem.Stalled)
 				assert.Contains(t, d.Problem.Message, v1alpha1.RetryAnnotation)
 			},
+		},
+		"a failure of the future, by a clock that was wrong, is no reason to wait": {facts: deployed(failedUpgrade(-24 * time.Hour)), action: Upgrade},
+		"clocks of two machines may differ a little": {
+			facts: deployed(failedUpgrade(-10 * time.Second)), action: BackOff, reason: v1alpha1.ReasonUpgradeFailed,
+			check: func(t *testing.T, d Decision) { assert.Equal(t, testTime.Add(70*time.Second), d.Until) },
 		},
 		"below the limit it is tried again": {facts: deployed(failedUpgrade(time.Hour), func(f *Facts) { f.Retry.Limit = 2 }), action: Upgrade},
 		"a forgotten failure is tried at once": {

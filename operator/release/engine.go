@@ -84,6 +84,8 @@ type Config struct {
 	Metrics *Metrics
 	// MinRevision returns the newest revision of a repository that was seen; may be nil.
 	MinRevision func(client.Source) client.Revision
+	// ChartNews returns when chartcache last told something of a repository, by Now; zero when it never did. May be nil.
+	ChartNews func(client.Source) time.Time
 	// NewestRecord returns the resource version of the newest record of a Helm release as a watch knows it, and false when it knows
 	// of none. It may be late. Without it, storage is read at each look.
 	NewestRecord func(Target) (resourceVersion string, known bool)

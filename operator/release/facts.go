@@ -147,6 +147,10 @@ type Facts struct {
 	FailedDigest string
 	// Failures is how often in a row an operation failed.
 	Failures int32
+	// FetchFailures is how many of the newest failures, in a row, are those of downloads of the chart: nothing was tried then.
+	FetchFailures int32
+	// ChartNews is when chartcache last told something of the repository of the chart; zero when it never did.
+	ChartNews time.Time
 	// LastFailure is the newest failure; nil means none.
 	LastFailure *v1alpha1.ReleaseFailure
 	// Retry is the back-off.
@@ -190,12 +194,25 @@ func (f *Facts) last(kind v1alpha1.OperationType, phases ...v1alpha1.OperationPh
 // failedSame reports whether what should be deployed is what last failed.
 func (f *Facts) failedSame() bool { return f.FailedDigest != "" && f.Desired == f.FailedDigest }
 
+// clockSkew is how far the clocks of two machines, or one clock before and after it was set, may differ.
+const clockSkew = time.Minute
+
 // retryAt is when the next try is due; zero means now.
-func (f *Facts) retryAt() time.Time {
-	if f.Failures == 0 || f.LastFailure == nil {
+func (f *Facts) retryAt() time.Time { return f.tryAfter(f.Failures) }
+
+// tryAfter is when the next try is due after a number of failures in a row; zero means now. A failure in the future is one of a
+// clock that was wrong, which nobody should have to wait for.
+func (f *Facts) tryAfter(failures int32) time.Time {
+	if failures == 0 || f.LastFailure == nil || f.LastFailure.Time.After(f.Now.Add(clockSkew)) {
 		return time.Time{}
 	}
-	return f.LastFailure.Time.Add(f.Retry.After(f.Failures))
+	return f.LastFailure.Time.Add(f.Retry.After(failures))
+}
+
+// unfetched reports that what should be deployed was not tried, because its chart could not be downloaded.
+func (f *Facts) unfetched() bool {
+	return f.FetchFailures > 0 && f.failedSame() &&
+		(f.last(v1alpha1.OperationInstall, v1alpha1.OperationFailed) || f.last(v1alpha1.OperationUpgrade, v1alpha1.OperationFailed))
 }
 
 // exhausted reports that no try is left.

@@ -149,6 +149,13 @@ func (f *Facts) readStatus(status *v1alpha1.HelmReleaseStatus) {
 	if len(status.Failures) > 0 {
 		f.LastFailure = &status.Failures[0]
 	}
+	f.FetchFailures = 0
+	for i := range status.Failures {
+		if !isFetchReason(status.Failures[i].Reason) {
+			break
+		}
+		f.FetchFailures++
+	}
 	for i := range status.History {
 		if status.History[i].Status == statusDeployed {
 			f.AppliedRevision, f.Tested = status.History[i].Revision, status.History[i].Tests != ""
@@ -190,6 +197,9 @@ func (p *pass) observeChart(ctx context.Context, f *Facts) error {
 	}
 	status := &p.draft.Status
 	digest := p.chart.version.Digest
+	if problem == nil && p.cfg.ChartNews != nil {
+		f.ChartNews = p.cfg.ChartNews(p.chart.ref.Source)
+	}
 	if problem != nil {
 		f.ChartProblem = problem
 		if !problem.Temporary || status.ObservedGeneration != p.draft.Generation || status.ChartDigest == "" {

@@ -47,6 +47,16 @@ func chartReasons() map[client.Reason]reasonRow {
 	}
 }
 
+// isFetchReason reports whether a failure with a reason is that of a download: no other failure of an operation has such a one.
+func isFetchReason(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonSyncFailed, v1alpha1.ReasonAuthenticationFailed, v1alpha1.ReasonDependencyNotReady,
+		v1alpha1.ReasonChartNotFound, v1alpha1.ReasonRepositoryNotFound:
+		return true
+	}
+	return false
+}
+
 // chartProblem says what an error of chartcache means for a release.
 func chartProblem(err error) *Problem {
 	row, ok := chartReasons()[client.ReasonOf(err)]

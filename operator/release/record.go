@@ -171,7 +171,9 @@ func (p *pass) failed(o *Outcome) {
 	if operation.Type == v1alpha1.OperationTest && o.Revision > 0 {
 		p.noteTests(o.Revision, v1alpha1.TestsFailed, operation.Message)
 	}
-	status.FailureCount++
+	if !isFetchReason(o.Problem.Reason) { // nothing was tried without a chart
+		status.FailureCount++
+	}
 	status.Failures = append([]v1alpha1.ReleaseFailure{{
 		Time: metav1.NewTime(o.Finished.Truncate(time.Second)), Reason: o.Problem.Reason, Message: operation.Message,
 	}}, status.Failures...)

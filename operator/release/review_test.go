@@ -2,6 +2,7 @@ package release
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,6 +27,63 @@ func TestAnOperationThatMayNotWriteForAWhileIsInterrupted(t *testing.T) {
 	assert.Equal(t, []string{"upgrade", "unlock 2", "upgrade"}, b.helm.done(), "it goes on, and nothing is rolled back")
 	assert.Zero(t, release.Status.FailureCount)
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+}
+
+// Two clients may write one record at the same instant, or somebody removes what was looked at: nothing was tried.
+func TestWhoWasOvertakenLooksAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, overtaken := range map[string]error{
+		"by another who wrote the revision": fmt.Errorf("write revision 2: %w", helm.ErrOvertaken),
+		"by another operation":              helm.ErrPending,
+		"by an uninstall":                   helm.ErrNotFound,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, enableRollback)
+			b.settle()
+			b.helm.done()
+			b.events.take()
+			b.values("replicas: 2")
+			b.helm.results = []result{{err: overtaken, unwritten: true}}
+			release := b.settle()
+			assert.Equal(t, []string{"upgrade", "upgrade"}, b.helm.done())
+			assert.Zero(t, release.Status.FailureCount)
+			assert.Empty(t, release.Status.Failures)
+			assert.NotContains(t, strings.Join(b.events.take(), "\n"), "Warning")
+			b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonUpgradeCompleted)
+		})
+	}
+}
+
+func TestTestsOfARevisionThatIsNotDeployedAnyMoreAreNoFailure(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, enableTests)
+	b.helm.results = []result{{}, {err: helm.ErrNotDeployed, unwritten: true}}
+	release := b.settle()
+	assert.Equal(t, []string{"install", "test", "test"}, b.helm.done())
+	assert.Empty(t, release.Status.Failures)
+	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
+}
+
+// To act as an account that does not exist works, with the rights that are still bound to its name.
+func TestNothingIsRolledBackAsAnAccountThatIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, enableRollback, func(r *v1alpha1.HelmRelease) { r.Spec.ServiceAccountName = "deployer" })
+	b.objects.accounts = []string{"shop/deployer"}
+	b.settle()
+	b.helm.done()
+	b.helm.results = []result{{err: errUnready}}
+	b.values("replicas: 2")
+	b.once()
+	b.awaitWake()
+	b.objects.accounts = nil
+	b.settle()
+	assert.Equal(t, []string{"upgrade"}, b.helm.done())
+	b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonConfigurationError)
+
+	b.objects.accounts = []string{"shop/deployer"}
+	b.settle()
+	assert.Equal(t, []string{"rollback 1"}, b.helm.done())
 }
 
 func TestACrashIsTriedAgainAndNotRolledBack(t *testing.T) {

@@ -62,8 +62,8 @@ func (t task) run(ctx context.Context, turn *Turn) Outcome {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrShutdown) || errors.Is(cause, ErrGone) {
 			t.leave(cause)
 		}
-	case errors.Is(err, helm.ErrNameInUse), errors.Is(err, helm.ErrPending):
-		// Somebody else wrote a record after the look that led here. Nothing was tried; the next look says what follows.
+	case overtaken(err):
+		// Nothing was tried; the next look says what follows.
 		outcome.Interrupted = true
 		t.log.Info("Somebody else works on the Helm release", "operation", t.operation.Type, "release", t.target.String(), "error", err.Error())
 	default:
@@ -76,6 +76,16 @@ func (t task) run(ctx context.Context, turn *Turn) Outcome {
 			"failedRevision", outcome.Revision, "error", outcome.Problem.Message)
 	}
 	return outcome
+}
+
+// overtaken reports that somebody else wrote or removed a record after the look that led to an operation.
+func overtaken(err error) bool {
+	for _, by := range []error{helm.ErrNameInUse, helm.ErrPending, helm.ErrOvertaken, helm.ErrNotDeployed, helm.ErrNotFound} {
+		if errors.Is(err, by) {
+			return true
+		}
+	}
+	return false
 }
 
 func warningsOf(record *helm.Release) []string {
