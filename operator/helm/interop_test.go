@@ -2,6 +2,7 @@ package helm
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -10,6 +11,7 @@ import (
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
 	helmtime "helm.sh/helm/v3/pkg/time"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestHelmsOwnStorageReadsOurRecords(t *testing.T) {
@@ -62,4 +64,21 @@ func TestAReleaseThatHelmUninstallsSaysSinceWhen(t *testing.T) {
 		Info: &rspb.Info{Status: rspb.StatusUninstalling, Deleted: began},
 	}))
 	assert.True(t, began.Time.Equal(f.last("web").Deleted))
+}
+
+func TestARecordSaysWhenTheAPIServerWroteItWhateverTheClockOfWhoSentIt(t *testing.T) {
+	f := newFixture(t)
+	before := time.Now()
+	store := storage.Init(driver.NewSecrets(f.kube.CoreV1().Secrets(f.namespace)))
+	wrong := helmtime.Time{Time: before.Add(24 * time.Hour)}
+	rls := &rspb.Release{Name: "web", Namespace: f.namespace, Version: 1, Info: &rspb.Info{Status: rspb.StatusPendingInstall, LastDeployed: wrong}}
+	require.NoError(t, store.Create(rls))
+	assert.WithinDuration(t, before, f.last("web").Written, time.Minute)
+
+	created := metav1.NewTime(before)
+	changed := metav1.NewTime(before.Add(time.Hour))
+	assert.Equal(t, changed.Time, writtenAt(&metav1.ObjectMeta{
+		CreationTimestamp: created, ManagedFields: []metav1.ManagedFieldsEntry{{Time: &changed}, {Time: &created}, {}},
+	}))
+	assert.Equal(t, created.Time, writtenAt(&metav1.ObjectMeta{CreationTimestamp: created}))
 }

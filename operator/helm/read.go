@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	rspb "helm.sh/helm/v3/pkg/release"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,9 +28,22 @@ func (c *Client) Last(ctx context.Context, namespace, name string) (Release, boo
 		if err != nil {
 			return Release{}, false, err
 		}
-		return toRelease(rls, meta.Labels, meta.ResourceVersion), true, nil
+		release := toRelease(rls, meta.Labels, meta.ResourceVersion)
+		release.Written = writtenAt(&meta)
+		return release, true, nil
 	}
 	return Release{}, false, nil
+}
+
+// writtenAt returns when an object was written last, by the clock of the API server.
+func writtenAt(object *metav1.ObjectMeta) time.Time {
+	at := object.CreationTimestamp.Time
+	for _, entry := range object.ManagedFields {
+		if entry.Time != nil && entry.Time.After(at) {
+			at = entry.Time.Time
+		}
+	}
+	return at
 }
 
 // History returns what the labels of the records of a release say, newest first; it is empty when there are none.

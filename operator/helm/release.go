@@ -38,6 +38,9 @@ type Release struct {
 	FirstDeployed, LastDeployed time.Time
 	// Deleted is when the last uninstall was begun; zero when none was.
 	Deleted time.Time
+	// Written is when the record was written last, by the clock of the API server; zero when that is not known. The times above are
+	// those of whoever ran Helm, on whatever machine.
+	Written time.Time
 	// Description is Helm's own line about the outcome.
 	Description string
 	ChartName   string

@@ -53,7 +53,7 @@ type Record struct {
 	OwnerName string
 	// Operation is the id of the operation that wrote the record; empty when it was not ours.
 	Operation string
-	// Updated is when the record was last deployed, or when its uninstall began.
+	// Updated is when the record was last deployed. Of one that somebody works on, it is the last sign of life.
 	Updated time.Time
 	// Description by Helm.
 	Description string

@@ -377,6 +377,9 @@ func (p *pass) recordOf(ctx context.Context, target Target, last *seenRecord) (*
 	if record.is(statusUninstalling) {
 		record.Updated = release.Deleted
 	}
+	if !release.Written.IsZero() && (record.pending() || record.is(statusUninstalling)) {
+		record.Updated = release.Written // whoever works on it may have a clock that is wrong
+	}
 	hash := release.Labels[v1alpha1.OwnerLabel]
 	if hash != OwnerHash(p.key.Namespace, p.key.Name) {
 		other, found, err := p.cfg.Objects.OtherOwner(ctx, p.key, target, hash)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -171,6 +172,33 @@ func TestAnUninstallOfSomebodyElseHasItsTimeBeforeItIsFinished(t *testing.T) {
 	b.settle()
 	assert.Equal(t, []string{"uninstall shop/app", "install"}, b.helm.done())
 	b.assertReady(metav1.ConditionTrue, v1alpha1.ReasonInstallCompleted)
+}
+
+// Whoever runs Helm by hand does it on a machine of their own.
+func TestClocksOfOthersDecideAboutNothing(t *testing.T) {
+	t.Parallel()
+	for name, theirs := range map[string]time.Duration{"late": -24 * time.Hour, "early": 24 * time.Hour} {
+		for status, work := range map[helm.Status]string{helm.StatusPendingUpgrade: "unlock 2", helm.StatusUninstalling: "uninstall shop/app"} {
+			t.Run(name+" "+string(status), func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t)
+				b.settle()
+				b.helm.done()
+				began := b.now.Add(theirs)
+				b.helm.records[appTarget] = append(b.helm.records[appTarget], helm.Release{
+					Name: "app", Namespace: "shop", Revision: 2, Status: status, FirstDeployed: b.now, LastDeployed: began, Deleted: began,
+					Written: b.now, Labels: b.helm.records[appTarget][0].Labels,
+				})
+				b.settle()
+				assert.Empty(t, b.helm.done(), "it has just begun")
+				b.now = b.now.Add(12 * time.Minute)
+				b.settle()
+				done := b.helm.done()
+				require.NotEmpty(t, done, "nor does it take for ever")
+				assert.Equal(t, work, done[0])
+			})
+		}
+	}
 }
 
 func TestAnAnnouncedInstallDoesNotClaimWhatSomebodyElseInstalled(t *testing.T) {
