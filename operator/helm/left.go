@@ -21,9 +21,9 @@ func (op *operation) sign(hooks kube.ResourceList) {
 		if err != nil {
 			continue
 		}
-		annotations := accessor.GetAnnotations()
-		annotations[releaseNameAnnotation], annotations[releaseNSAnnotation] = op.target.Name, op.target.Namespace
-		accessor.SetAnnotations(annotations)
+		accessor.SetAnnotations(merged(accessor.GetAnnotations(), map[string]string{
+			releaseNameAnnotation: op.target.Name, releaseNSAnnotation: op.target.Namespace,
+		}))
 	}
 }
 
