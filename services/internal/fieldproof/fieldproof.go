@@ -1,6 +1,7 @@
 // Package fieldproof checks that each field of an API type has a test that fails when the field is ignored: a table names the
 // tests, and a field that is new, or a test that is gone, is a finding. Another table does the same for what was wrong in the
-// original project. It is for tests only and imports nothing of the product.
+// original project, and its tests read the sources for what must not be in them. It is for tests only and imports nothing of the
+// product.
 package fieldproof
 
 import (
