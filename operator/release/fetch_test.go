@@ -38,9 +38,9 @@ func TestAChartThatCouldNotBeDownloadedUsesUpNoTry(t *testing.T) {
 		limit := int32(1)
 		r.Spec.Retry = &v1alpha1.RetrySpec{Limit: &limit}
 	})
-	for _, wait := range []time.Duration{1, 2, 4} {
-		assert.Equal(t, wait*time.Minute, b.once(), "it is asked for more and more rarely")
-		b.now = b.now.Add(wait * time.Minute)
+	for _, wait := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
+		assert.Equal(t, wait, b.once(), "it is asked for more and more rarely")
+		b.now = b.now.Add(wait)
 		release := b.settle()
 		assert.Zero(t, release.Status.FailureCount)
 		b.assertReady(metav1.ConditionFalse, v1alpha1.ReasonAuthenticationFailed)
