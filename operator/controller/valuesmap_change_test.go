@@ -121,8 +121,9 @@ func TestAConfigMapThatSomebodyElseKeepsChangingIsLeftAloneForAWhileAndNotInTheW
 			a.refusals.set(contested, apierrors.NewConflict(corev1.Resource("configmaps"), contested, assert.AnError))
 			assert.Equal(t, conflictPause, a.pass().RequeueAfter, "mostly the cache was late")
 			assert.True(t, test.changed(a, "web"))
+			a.clock = a.clock.Add(conflictPause)
 			for range 3 {
-				assert.Equal(t, repairPause, a.pass().RequeueAfter)
+				assert.Equal(t, repairPause-conflictPause, a.pass().RequeueAfter)
 			}
 			assert.Equal(t, 2, a.refusals.count())
 			assert.False(t, test.changed(a, "db"))
@@ -153,4 +154,22 @@ func TestAnEditOfAConfigMapThatIsMarkedAsUnusedIsUndoneOnceItIsUsedAgain(t *test
 	a.pass()
 	assert.False(t, isUnused(a, "web"))
 	assert.Equal(t, "a: 1\n", a.configMap("web-1-0-0").Data[valuesmap.DataKey])
+}
+
+func TestAConfigMapThatTheCacheWasLateWithIsChangedAtTheNextLookInAllThatItNeeds(t *testing.T) {
+	t.Parallel()
+	const late = "helm-values-charts-db-1-0-0"
+	a := prepared(t, func(a *aloneBench) {
+		aboutToChange["marked as used again"].prepare(a)
+		aboutToChange["written again"].prepare(a)
+	})
+	a.refusals.set(late, apierrors.NewConflict(corev1.Resource("configmaps"), late, assert.AnError))
+	for range 3 {
+		assert.Equal(t, conflictPause, a.pass().RequeueAfter)
+	}
+	a.refusals.set(late, nil)
+	a.clock = a.clock.Add(conflictPause)
+	a.pass()
+	assert.False(t, isUnused(a, "db"))
+	assert.True(t, aboutToChange["written again"].changed(a, "db"))
 }

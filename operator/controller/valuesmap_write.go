@@ -88,19 +88,23 @@ func (p *valuesPass) observe(ctx context.Context, namer *valuesmap.Namer) error 
 
 // contest is that somebody else changed a ConfigMap at the same moment as we would have.
 type contest struct {
-	since time.Time
-	times int // from then on
+	since, last time.Time
+	times       int // from since to last
 }
 
 // contested notes that, and looks again: at once the first time, since mostly it is the cache that was late, and then with a pause.
+// What happens before the cache had time to catch up is still the same time.
 func (p *valuesPass) contested(name string) {
 	p.done.Lock()
 	defer p.done.Unlock()
 	c := p.contests[name]
-	if p.now.Sub(c.since) >= repairPause {
-		c = contest{since: p.now}
+	switch {
+	case p.now.Sub(c.since) >= repairPause:
+		c = contest{since: p.now, last: p.now, times: 1}
+	case p.now.Sub(c.last) >= conflictPause:
+		c.last, c.times = p.now, c.times+1
 	}
-	if c.times++; c.times == 1 {
+	if c.times == 1 {
 		p.until(p.now.Add(conflictPause))
 	} else {
 		p.until(c.since.Add(repairPause))
