@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/kubernetes"
@@ -49,7 +48,7 @@ type Client struct {
 	kube      kubernetes.Interface
 	metadata  metadata.Interface
 	discovery discovery.CachedDiscoveryInterface
-	mapper    meta.RESTMapper
+	mapper    *kindMapper
 	caps      *capabilitiesCache
 	encoder   recordEncoder
 	// objects reads and writes objects of any kind, and drops the warnings of the API server.

@@ -243,6 +243,7 @@ func (op *operation) finish(actionErr error, cleanup bool) (Release, error) {
 	op.mu.Unlock()
 	if defines { // the next chart may ask for them
 		op.client.caps.forget()
+		op.client.mapper.changed()
 	}
 	if interrupted {
 		return op.result(), op.error(actionErr, 0)
