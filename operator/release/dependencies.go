@@ -141,7 +141,7 @@ func (p *pass) observeDependents(ctx context.Context, f *Facts) error {
 		case !dependent.DeletionTimestamp.IsZero():
 			f.Dependent, f.DependentUntil = key.String(), time.Time{}
 			return nil
-		case f.Now.Before(settled):
+		case f.Now.Before(settled) && settled.Before(f.Now.Add(clockSkew)): // else the clocks differ
 			f.Dependent, f.DependentUntil = key.String(), settled
 		}
 	}

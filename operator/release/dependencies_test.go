@@ -150,6 +150,19 @@ func TestADependentThatStaysKeepsNothing(t *testing.T) {
 	}
 }
 
+// The time of a deletion is that of the API server's clock.
+func TestADependentKeepsNothingForAsLongAsClocksDiffer(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.settle()
+	b.helm.done()
+	withReleases(b, otherRelease("web", true, "app"))
+	deleted := metav1.NewTime(b.now.Add(time.Hour))
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.DeletionTimestamp = &deleted })
+	b.settle()
+	assert.Equal(t, []string{"uninstall shop/app"}, b.helm.done())
+}
+
 func deletedRelease(name string, dependsOn ...string) *v1alpha1.HelmRelease {
 	r := otherRelease(name, true, dependsOn...)
 	deleted := metav1.NewTime(testTime)
