@@ -164,6 +164,7 @@ func (e *Engine) reconcile(ctx context.Context, release *v1alpha1.HelmRelease) (
 		facts, err := p.observe(ctx)
 		if err != nil {
 			p.unreadable(err)
+			p.draft.Status.HandledReconcile = p.saved.Status.HandledReconcile // the next look is what was asked for
 			return 0, errors.Join(err, p.save(ctx))
 		}
 		decision := Decide(*facts)

@@ -86,6 +86,20 @@ func TestNothingIsRolledBackAsAnAccountThatIsGone(t *testing.T) {
 	assert.Equal(t, []string{"rollback 1"}, b.helm.done())
 }
 
+func TestALookThatCouldNotBeMadeWasNotMade(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.settle()
+	b.restart()
+	b.helm.lastError = errors.New("the API server is away")
+	b.objects.edit(func(r *v1alpha1.HelmRelease) { r.Annotations = map[string]string{v1alpha1.ReconcileAnnotation: "1"} })
+	_, err := b.engine.Reconcile(t.Context(), b.objects.get())
+	require.ErrorContains(t, err, "the API server is away")
+	assert.Empty(t, b.objects.get().Status.HandledReconcile)
+	b.helm.lastError = nil
+	assert.Equal(t, "1", b.settle().Status.HandledReconcile)
+}
+
 func TestACrashIsTriedAgainAndNotRolledBack(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, enableRollback)
