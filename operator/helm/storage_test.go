@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -36,6 +37,11 @@ func TestANameOfAReleaseIsNoPattern(t *testing.T) {
 	}
 }
 
+// failure is how the API server says what went wrong.
+func failure(reason string, code int, message string) string {
+	return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":%q}`, reason, code, message)
+}
+
 // What stands between us and the API server has words of its own for what it cannot do.
 func TestAnErrorOfTheAPIServerIsNotTakenForTheAbsenceOfARelease(t *testing.T) {
 	for name, answer := range map[string]struct {
@@ -43,9 +49,9 @@ func TestAnErrorOfTheAPIServerIsNotTakenForTheAbsenceOfARelease(t *testing.T) {
 		body string
 	}{
 		"a proxy that knows no such path": {http.StatusNotFound, "404 page not found"},
-		"no such resource":                {http.StatusNotFound, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"the server could not find the requested resource"}`},
-		"a fault that says not found":     {http.StatusInternalServerError, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"InternalError","code":500,"message":"release: not found"}`},
-		"no right":                        {http.StatusForbidden, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"secrets is forbidden: role not found"}`},
+		"no such resource":                {http.StatusNotFound, failure("NotFound", 404, "the server could not find the requested resource")},
+		"a fault that says not found":     {http.StatusInternalServerError, failure("InternalError", 500, "release: not found")},
+		"no right":                        {http.StatusForbidden, failure("Forbidden", 403, "secrets is forbidden: role not found")},
 		"something else than JSON":        {http.StatusOK, "<html>not found</html>"},
 	} {
 		t.Run(name, func(t *testing.T) {

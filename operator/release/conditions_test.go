@@ -163,7 +163,9 @@ func TestAnotherSourceIsAnotherChartThoughItsNameAndVersionStay(t *testing.T) {
 // What storage holds decides between install and upgrade. An error says nothing about that, whatever its words.
 func TestAnErrorIsNotTakenForTheAbsenceOfARelease(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"release: not found", `secrets "sh.helm.release.v1.app.v1" not found`, "404 page not found", "the server could not find the requested resource"} {
+	for _, text := range []string{
+		"release: not found", `secrets "sh.helm.release.v1.app.v1" not found`, "404 page not found", "the server could not find the requested resource",
+	} {
 		t.Run(text, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, enableRollback)

@@ -156,7 +156,7 @@ func holes() map[string]answer {
 		"B5": {was: "a repository names any file of the pod, and plugins of Helm run", tests: []string{
 			source + "TestFilesOutsideTheAllowedFolderAreRefused", e2e + "TestCredentialsInFilesAreReadBelowTheAllowedFolderOnly",
 			"services/chartcache: TestThereIsNoHelmInChartcache", here + "TestNothingOfHelmThatFetchesChartsOrRunsPluginsIsUsed",
-			"chartcache/upstream: TestFaultsOfUpstreamAreClearAndLeakNothing", shipped + "TestEachPortAdmitsThoseWhoNeedItAndNobodyElse",
+			"chartcache/index: TestAnAnswerThatIsNoIndexIsNotQuoted", shipped + "TestEachPortAdmitsThoseWhoNeedItAndNobodyElse",
 		}, never: "a URL may name any host that chartcache's Pod reaches, whose answer is an index, a chart, or an error that quotes nothing of " +
 			"it; to bound the hosts takes a NetworkPolicy of the cluster's own, of which docs/installing.md has an example"},
 		"B6": {was: "images run as root and are refused by the restricted profile", tests: []string{

@@ -139,7 +139,10 @@ func TestEachPortAdmitsThoseWhoNeedItAndNobodyElse(t *testing.T) {
 		"a namespace that uses chartcache":   {in("tools", app, "helm-operator.ketches.cn/uses-chartcache"), []string{"grpc"}, nil},
 		"the namespace monitoring":           {in("monitoring", app), []string{"metrics"}, []string{"metrics"}},
 		"another namespace that reads them":  {in("prometheus", app, "helm-operator.ketches.cn/reads-metrics"), []string{"metrics"}, []string{"metrics"}},
-		"a namespace with both labels":       {in("all", app, "helm-operator.ketches.cn/reads-metrics", "helm-operator.ketches.cn/uses-chartcache"), []string{"grpc", "metrics"}, []string{"metrics"}},
+		"a namespace with both labels": {
+			in("all", app, "helm-operator.ketches.cn/reads-metrics", "helm-operator.ketches.cn/uses-chartcache"),
+			[]string{"grpc", "metrics"}, []string{"metrics"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
