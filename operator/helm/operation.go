@@ -14,6 +14,7 @@ import (
 	"helm.sh/helm/v3/pkg/kube"
 	rspb "helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/ketches/helm-operator/operator/fence"
@@ -327,22 +328,24 @@ func (op *operation) result() Release {
 	if op.last == nil {
 		return Release{}
 	}
-	rel := toRelease(op.last, op.records.labels(op.last), op.lastRV)
+	rel := toRelease(op.last, op.records.metadata(op.last))
+	rel.ResourceVersion = op.lastRV
 	for _, warning := range op.warnings.list() {
 		rel.Warnings = append(rel.Warnings, op.mask.text(warning))
 	}
 	return rel
 }
 
-// toRelease returns what a record says.
-func toRelease(rls *rspb.Release, labels map[string]string, resourceVersion string) Release {
+// toRelease returns what a record with the metadata says.
+func toRelease(rls *rspb.Release, meta metav1.ObjectMeta) Release {
 	out := Release{
 		Name:            rls.Name,
 		Namespace:       rls.Namespace,
 		Revision:        rls.Version,
 		Status:          StatusUnknown,
-		Labels:          withoutSystemLabels(labels),
-		ResourceVersion: resourceVersion,
+		Labels:          withoutSystemLabels(meta.Labels),
+		ResourceVersion: meta.ResourceVersion,
+		Written:         writtenAt(&meta),
 		Values:          rls.Config,
 	}
 	if rls.Info != nil {

@@ -28,9 +28,7 @@ func (c *Client) Last(ctx context.Context, namespace, name string) (Release, boo
 		if err != nil {
 			return Release{}, false, err
 		}
-		release := toRelease(rls, meta.Labels, meta.ResourceVersion)
-		release.Written = writtenAt(&meta)
-		return release, true, nil
+		return toRelease(rls, meta), true, nil
 	}
 	return Release{}, false, nil
 }

@@ -356,18 +356,11 @@ func (r *records) safe(rls *rspb.Release, mine bool) *rspb.Release {
 	return &out
 }
 
-// labels returns the labels of a record as this operation last saw them.
-func (r *records) labels(rls *rspb.Release) map[string]string {
+// metadata returns the metadata of a record as this operation last saw it.
+func (r *records) metadata(rls *rspb.Release) metav1.ObjectMeta {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.stored[recordKey(rls.Name, rls.Version)].Labels
-}
-
-// version returns the resource version of a record as this operation last saw it.
-func (r *records) version(rls *rspb.Release) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.stored[recordKey(rls.Name, rls.Version)].ResourceVersion
+	return r.stored[recordKey(rls.Name, rls.Version)]
 }
 
 func (r *records) remember(key string, meta metav1.ObjectMeta) {

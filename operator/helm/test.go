@@ -26,7 +26,7 @@ func (c *Client) Test(ctx context.Context, o TestOptions) (Release, error) {
 		return Release{}, newError(StageValidate, ErrNotDeployed, "revision %d of the release is %s", rls.Version, rls.Info.Status)
 	}
 	if !o.selects(rls.Hooks) {
-		return toRelease(rls, op.records.labels(rls), op.records.version(rls)), nil
+		return toRelease(rls, op.records.metadata(rls)), nil
 	}
 
 	op.retries = true // whether they ran before, the record does not say
@@ -48,7 +48,7 @@ func (c *Client) Test(ctx context.Context, o TestOptions) (Release, error) {
 	}
 	failed := newError(StageTest, testErr, "%s", op.message(testErr))
 	if !o.MarkFailed {
-		return toRelease(tested, op.records.labels(tested), op.records.version(tested)), failed
+		return toRelease(tested, op.records.metadata(tested)), failed
 	}
 	tested.Info.Status = rspb.StatusFailed
 	tested.Info.Description = clip("test failed: " + op.message(testErr))

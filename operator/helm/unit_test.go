@@ -170,7 +170,7 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Fatal("a record without info")
 		}
 		if err == nil {
-			_ = toRelease(rls, nil, "")
+			_ = toRelease(rls, metav1.ObjectMeta{})
 		}
 	})
 }
