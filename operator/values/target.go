@@ -79,6 +79,9 @@ func parsePath(path string) ([]step, error) {
 			if i++; i == len(path) {
 				return nil, fmt.Errorf("%q ends with a backslash", path)
 			}
+			if !open {
+				return nil, fmt.Errorf("%q lacks a dot after a bracket", path)
+			}
 			key.WriteByte(path[i])
 		case '.':
 			if err := flush(); err != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 
@@ -56,6 +57,10 @@ func Compose(
 		case err != nil:
 			return nil, err
 		case !found:
+		case ref.TargetPath != "" && !utf8.Valid(data): // JSON, in which Helm keeps values, would hold other bytes
+			return nil, &Error{
+				Where: where(i, ref), Message: "is not UTF-8 text, as values must be: store it as base64, and let the chart decode it",
+			}
 		case ref.TargetPath != "":
 			targeted = append(targeted, target{where: where(i, ref), path: ref.TargetPath, value: string(data)})
 		default:

@@ -253,6 +253,8 @@ func TestParsePath(t *testing.T) {
 		{"a[-1]", nil},
 		{"a[65537]", nil},
 		{"a[0]b", nil},
+		{`a[0]\b`, nil},
+		{`a[0]\b.c`, nil},
 		{`a\`, nil},
 	}
 	for _, tt := range tests {
