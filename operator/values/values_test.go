@@ -192,7 +192,7 @@ func plain(t *testing.T, values map[string]any) string {
 }
 
 func TestComposeNamesTheReferenceThatIsWrong(t *testing.T) {
-	source := objects{"Secret/db": {"values.yaml": "password: hunter22: x\n", "password": "hunter22"}}
+	source := objects{"Secret/db": {"values.yaml": "password: hunter22: x\n", "password": "hunter22", "binary": "\xffhunter22"}}
 	tests := []struct {
 		name     string
 		ref      v1alpha1.ValuesReference
@@ -205,6 +205,11 @@ func TestComposeNamesTheReferenceThatIsWrong(t *testing.T) {
 			"a broken path",
 			v1alpha1.ValuesReference{Kind: "Secret", Name: "db", Key: "password", TargetPath: "a..b"},
 			"empty key",
+		},
+		{
+			"bytes that are no text",
+			v1alpha1.ValuesReference{Kind: "Secret", Name: "db", Key: "binary", TargetPath: "a.b"},
+			"is not UTF-8 text",
 		},
 	}
 	for _, tt := range tests {
