@@ -37,6 +37,16 @@ func newValuesBench(t *testing.T, policy v1alpha1.ValuesConfigMapPolicy) *values
 	return &valuesBench{bench: b, repository: repository, source: client.Named(b.namespace, "charts")}
 }
 
+// newValuesBenchUsedFromElsewhere has the values of the one chart that a release of another namespace uses.
+func newValuesBenchUsedFromElsewhere(t *testing.T) *valuesBench {
+	b, other := newValuesBench(t, v1alpha1.ValuesConfigMapOnDemand), newBench(t)
+	b.publish(b.repository, "1.0.0")
+	other.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.Chart.Repository.Namespace = b.namespace })
+	other.until("app", ready)
+	require.Eventually(t, func() bool { return len(b.values()) == 1 }, patience, tick)
+	return b
+}
+
 // policy changes the policy of the repository, and waits until the manager's cache knows: what is published then is treated by it.
 func (b *valuesBench) policy(policy v1alpha1.ValuesConfigMapPolicy) {
 	b.Helper()

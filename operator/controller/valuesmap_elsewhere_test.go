@@ -103,11 +103,7 @@ func TestWhatCouldNotBeAskedForIsAskedForAgain(t *testing.T) {
 // With --watch-namespaces, the cache holds what is in some namespaces, and a repository may be used from others.
 func TestAnOperatorOfSomeNamespacesKeepsTheValuesThatReleasesOfOthersUse(t *testing.T) {
 	t.Parallel()
-	b, other := newValuesBench(t, v1alpha1.ValuesConfigMapOnDemand), newBench(t)
-	b.publish(b.repository, "1.0.0")
-	other.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.Chart.Repository.Namespace = b.namespace })
-	other.until("app", ready)
-	require.Eventually(t, func() bool { return len(b.values()) == 1 }, patience, tick)
+	b := newValuesBenchUsedFromElsewhere(t)
 
 	limited, err := cache.New(shared.env.Config, cache.Options{
 		Scheme: b.Scheme(), DefaultNamespaces: map[string]cache.Config{b.namespace: {}},

@@ -95,11 +95,7 @@ func TestOnDemandKeepsTheValuesOfWhatReleasesUse(t *testing.T) {
 
 func TestAReleaseOfAnotherNamespaceUsesARepositoryToo(t *testing.T) {
 	t.Parallel()
-	b, other := newValuesBench(t, v1alpha1.ValuesConfigMapOnDemand), newBench(t)
-	b.publish(b.repository, "1.0.0")
-	other.release("app", func(r *v1alpha1.HelmRelease) { r.Spec.Chart.Repository.Namespace = b.namespace })
-	other.until("app", ready)
-	require.Eventually(t, func() bool { return len(b.values()) == 1 }, patience, tick)
+	newValuesBenchUsedFromElsewhere(t)
 }
 
 func TestRetentionRemovesWhatIsNoLongerCurrentAndNeverTheCurrentOne(t *testing.T) {
